@@ -1,0 +1,37 @@
+"""scikit-learn estimators that train on encrypted data and release private models."""
+
+from .approximation import PolynomialApproximation
+from .crypto.parameters import CKKSParameters
+from .exceptions import (
+    BudgetExceeded,
+    DepthExceeded,
+    InfeasiblePlan,
+    PlanMismatch,
+    PrivacyLeakWarning,
+    SeededNoiseWarning,
+)
+from .linear_model import EncryptedDPLogisticRegression
+from .plan import TrainingPlan
+from .protocol.data_owner import DataOwner
+from .protocol.dataset import EncryptedDataset
+from .protocol.evaluator import Evaluator
+from .protocol.key_holder import KeyHolder
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BudgetExceeded",
+    "CKKSParameters",
+    "DataOwner",
+    "DepthExceeded",
+    "EncryptedDPLogisticRegression",
+    "EncryptedDataset",
+    "Evaluator",
+    "InfeasiblePlan",
+    "KeyHolder",
+    "PlanMismatch",
+    "PolynomialApproximation",
+    "PrivacyLeakWarning",
+    "SeededNoiseWarning",
+    "TrainingPlan",
+]

@@ -1,0 +1,369 @@
+"""What the estimators share: checks, plans, fitted facts. The one place for private sklearn API."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from abc import abstractmethod
+from dataclasses import dataclass
+from numbers import Integral, Real
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context, clone
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from .crypto.backend import Scheme
+from .crypto.parameters import CKKSParameters, Ring
+from .exceptions import InfeasiblePlan, PrivacyLeakWarning, SeededNoiseWarning
+from .plan import TrainingPlan
+from .privacy import accounting
+from .privacy.noise import RandomBytes, seeded_bytes
+from .protocol.data_owner import check_rows
+from .protocol.dataset import EncryptedDataset
+from .protocol.key_holder import KeyHolder
+from .protocol.session import Costs, Outcome, run_session, train_encrypted
+
+AUTO_POSITIVE = [Interval(Real, 0, None, closed="neither"), StrOptions({"auto"})]
+
+
+@dataclass(frozen=True)
+class PrivacyGuarantee:
+    """What the fitted model's privacy rests on.
+
+    Attributes
+    ----------
+    epsilon, delta : float
+        The guarantee for what was really done: infinite epsilon if the noise was seeded.
+    nominal_epsilon : float
+        The epsilon that unseeded noise gives.
+    noise_multiplier : float
+        Noise spread over sensitivity of every release.
+    sensitivity : float
+        Of a release, in units of the bound S that follows the weights.
+    n_releases : int
+        Gaussian releases that were made.
+    neighboring : str
+        "add_remove" (a row against a zero row, n public) or "replace_one".
+    guaranteed : bool
+        Whether the noise came from the operating system.
+    """
+
+    epsilon: float
+    delta: float
+    nominal_epsilon: float
+    noise_multiplier: float
+    sensitivity: float
+    n_releases: int
+    neighboring: str
+    guaranteed: bool
+    failure_probability: float
+
+    @classmethod
+    def of(cls, plan: TrainingPlan, n_releases: int, guaranteed: bool) -> PrivacyGuarantee:
+        """The guarantee of a run under a plan."""
+        terms, certificate = plan.guarantee, plan.certificate
+        return cls(
+            epsilon=terms.epsilon if guaranteed else np.inf,
+            delta=terms.delta,
+            nominal_epsilon=terms.epsilon,
+            noise_multiplier=terms.noise_multiplier,
+            sensitivity=certificate.sensitivity,
+            n_releases=n_releases,
+            neighboring=certificate.neighboring,
+            guaranteed=guaranteed,
+            failure_probability=certificate.failure_probability,
+        )
+
+    def epsilon_at(self, delta: float) -> float:
+        """Epsilon at another delta; infinite if the noise was seeded.
+
+        Parameters
+        ----------
+        delta : float
+            Above `failure_probability`, which is taken out of it first.
+        """
+        if not self.guaranteed:
+            return np.inf
+        if not self.failure_probability < delta < 1:
+            raise ValueError(
+                f"delta must be above {self.failure_probability:.2g}, the probability kept for "
+                f"encryption errors, and below 1, got {delta}."
+            )
+        return accounting.epsilon_at(
+            delta - self.failure_probability, self.noise_multiplier, self.n_releases
+        )
+
+    def __str__(self) -> str:
+        stated = (
+            f"({self.epsilon:g}, {self.delta:g})-differential privacy, {self.neighboring}, "
+            f"{self.n_releases} releases with noise multiplier {self.noise_multiplier:.4f}"
+        )
+        if self.guaranteed:
+            return stated
+        return f"no privacy: the noise was seeded (would be epsilon={self.nominal_epsilon:g})"
+
+
+class EncryptedDPClassifier(ClassifierMixin, BaseEstimator):
+    """Checks, planning and the session, for estimators that differ in their circuit."""
+
+    _parameter_constraints: dict = {
+        "epsilon": [Interval(Real, 0, None, closed="neither")],
+        "delta": [Interval(Real, 0, 1, closed="neither")],
+        "degree": [Interval(Integral, 1, 15, closed="both")],
+        "fit_intercept": ["boolean"],
+        "data_norm": AUTO_POSITIVE,
+        "weight_norm": AUTO_POSITIVE,
+        "approximation": [StrOptions({"auto", "minimax", "least_squares", "monotone"})],
+        "max_iter": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
+        "learning_rate": AUTO_POSITIVE,
+        "momentum": [Interval(Real, 0, 1, closed="left"), StrOptions({"auto"})],
+        "averaging": [Interval(Real, 0, 1, closed="right"), StrOptions({"auto"})],
+        "neighboring": [StrOptions({"add_remove", "replace_one"})],
+        "backend": [StrOptions({"tenseal", "simulated"})],
+        "context": "no_validation",
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+
+    @abstractmethod
+    def plan(
+        self, n_samples: int, n_features: int, classes=2, n_owners: int = 1, n_colluding: int = 0
+    ) -> TrainingPlan:
+        """Compute the training plan from public quantities."""
+
+    @abstractmethod
+    def _take(self, weights: NDArray) -> None:
+        """Set the fitted attributes that are the model, from the released weights."""
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y):
+        """Encrypt, train on ciphertexts and release a differentially private model.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows, scaled by public bounds (see `BoundsScaler`); rows longer than `data_norm` are
+            shortened to it.
+        y : array-like of shape (n_samples,)
+            Class labels. The set of classes is public.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            For data that cannot be trained on, or a plan that is infeasible (`InfeasiblePlan`),
+            before any ciphertext exists.
+        """
+        X, y = validate_data(self, X, y, accept_sparse="csr", dtype=np.float64)
+        check_classification_targets(y)
+        self.classes_, targets = np.unique(y, return_inverse=True)
+        if len(self.classes_) < 2:
+            raise ValueError(
+                f"{type(self).__name__} needs at least 2 classes in the data, but the data "
+                f"contains only one class: {self.classes_[0]!r}."
+            )
+        costs = Costs()
+        with costs.phase("plan"):
+            plan = self.plan(X.shape[0], X.shape[1], classes=len(self.classes_))
+        _require_memory(plan)
+        self._warn_of_clipping(X, plan)
+        random_bytes = self._noise_source()
+        scheme = make_scheme(self.backend, plan)
+        outcome = run_session(
+            plan, scheme, X, targets, costs, random_bytes=random_bytes, verbose=self.verbose
+        )
+        return self._release(plan, outcome, guaranteed=random_bytes is os.urandom)
+
+    def fit_encrypted(self, dataset: EncryptedDataset, key_holder: KeyHolder, classes=None):
+        """Train on rows that others have encrypted.
+
+        Parameters
+        ----------
+        dataset : EncryptedDataset
+            Rows of all owners and their noise, encrypted for the key holder's plan and run.
+        key_holder : KeyHolder
+            Holds the plan, the key and the ledger. This estimator's own hyperparameters are not
+            used: the plan decides.
+        classes : array-like of shape (n_classes,), default=None
+            Labels in the order of the owners' class indices; 0 to K - 1 if None.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+        """
+        plan = key_holder.plan
+        labels = np.arange(plan.problem.n_classes) if classes is None else np.asarray(classes)
+        if labels.shape != (plan.problem.n_classes,):
+            raise ValueError(
+                f"classes must be the plan's {plan.problem.n_classes} labels, got {labels!r}."
+            )
+        outcome = train_encrypted(dataset, key_holder, Costs(), verbose=self.verbose)
+        self.classes_ = labels
+        self.n_features_in_ = plan.problem.n_features
+        return self._release(plan, outcome, guaranteed=True)
+
+    def _release(self, plan: TrainingPlan, outcome: Outcome, guaranteed: bool):
+        """Set every fitted attribute from a finished run."""
+        self.plan_ = plan
+        self.privacy_ = PrivacyGuarantee.of(plan, len(outcome.records), guaranteed)
+        self.n_iter_ = plan.optimizer.max_iter
+        self.history_ = history(outcome)
+        self._take(outcome.weights)
+        return self
+
+    def _noise_source(self) -> RandomBytes:
+        """The operating system, or a seeded generator with a warning."""
+        if self.random_state is None:
+            return os.urandom
+        warnings.warn(
+            "random_state seeds the noise, so this model has no privacy guarantee: use it for "
+            "tests only and leave random_state=None otherwise.",
+            SeededNoiseWarning,
+            stacklevel=3,
+        )
+        seed = check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
+        return seeded_bytes(int(seed))
+
+    def predict(self, X):
+        """Predict class labels.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        labels : ndarray of shape (n_samples,)
+            Predicted labels.
+        """
+        scores = self.decision_function(X)
+        index = (scores > 0).astype(int) if scores.ndim == 1 else scores.argmax(axis=1)
+        return self.classes_[index]
+
+    def _rows(self, X):
+        check_is_fitted(self)
+        return validate_data(self, X, accept_sparse="csr", dtype=np.float64, reset=False)
+
+    def _warn_of_clipping(self, X, plan: TrainingPlan) -> None:
+        """Tell the owner, and nobody else, that the row bound spoils the data."""
+        check = check_rows(X, plan.problem.data_norm)
+        if check.clipped > 0.5:
+            warnings.warn(
+                f"{check} Scale the columns with BoundsScaler(public bounds), or give a larger "
+                "data_norm. This warning looked at the data: do not pass it on.",
+                PrivacyLeakWarning,
+                stacklevel=3,
+            )
+
+    def __sklearn_clone__(self):
+        """A clone shares no key: a TenSEAL context becomes its parameters."""
+        parameters = self._shareable(self.get_params(deep=False))
+        return type(self)(**{k: clone(v, safe=False) for k, v in parameters.items()})
+
+    def __getstate__(self):
+        return self._shareable(super().__getstate__())
+
+    @staticmethod
+    def _shareable(attributes: dict) -> dict:
+        """The attributes with the context's parameters in the place of a context."""
+        context = attributes["context"]
+        if isinstance(context, (str, CKKSParameters)):
+            return attributes
+        return {**attributes, "context": resolve_context(context)}
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.classifier_tags.poor_score = False
+        return tags
+
+
+def history(outcome: Outcome) -> dict[str, list[float]]:
+    """The privacy-safe course of a run: released quantities, seconds and bytes."""
+    records, costs = outcome.records, outcome.costs
+    return {
+        "gradient_norm": [record.gradient_norm for record in records],
+        "weight_norm": [record.weight_norm for record in records],
+        "interval": [record.interval for record in records],
+        "contribution": [record.contribution for record in records],
+        "step_seconds": costs.step_seconds,
+        "phase_seconds": costs.seconds,
+        "bytes": {
+            "keys": costs.key_bytes,
+            "data": costs.data_bytes,
+            "step": costs.step_bytes,
+        },
+    }
+
+
+def make_scheme(backend: str, plan: TrainingPlan) -> Scheme:
+    """The backend of that name for the plan's ring."""
+    ring = Ring(plan.encryption.poly_modulus_degree, plan.encryption.primes)
+    if backend == "simulated":
+        from .crypto.simulated import SimulatedScheme
+
+        return SimulatedScheme(ring)
+    from .crypto.tenseal import TensealScheme
+
+    return TensealScheme(ring)
+
+
+def resolve_context(context) -> CKKSParameters | None:
+    """Parameters out of what the user gave; never a key.
+
+    Raises
+    ------
+    TypeError
+        If the value is neither "auto" nor parameters nor a TenSEAL context.
+    """
+    if isinstance(context, str) and context == "auto":
+        return None
+    if isinstance(context, CKKSParameters):
+        return context
+    from .crypto.tenseal import context_parameters, is_context
+
+    if is_context(context):
+        return context_parameters(context)
+    raise TypeError(
+        "context must be 'auto', a CKKSParameters or a tenseal.Context, "
+        f"got {type(context).__name__}."
+    )
+
+
+def count_classes(classes) -> int:
+    """Number of classes from a count or a list of labels."""
+    if isinstance(classes, Integral):
+        return int(classes)
+    return len(np.unique(np.asarray(classes)))
+
+
+def _require_memory(plan: TrainingPlan) -> None:
+    """Refuse what would not fit the machine, before any ciphertext exists."""
+    available = _available_bytes()
+    needed = plan.prediction.memory_bytes
+    if available is not None and needed > available:
+        raise InfeasiblePlan(
+            f"encrypted training on {plan.problem.n_samples} rows needs about "
+            f"{needed / 1e9:.1f} GB of memory, {available / 1e9:.1f} GB are available; use "
+            "fewer rows or columns, a lower degree, or a larger machine."
+        )
+
+
+def _available_bytes() -> int | None:
+    """Memory that the system could give to this process; None where it does not say."""
+    try:
+        with open("/proc/meminfo") as lines:
+            fields = dict(line.split(":", 1) for line in lines)
+        return int(fields["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError, ValueError):
+        return None

@@ -1,0 +1,1 @@
+"""Encrypted computations, written once against the backend protocol."""

@@ -1,0 +1,116 @@
+"""The gradient of logistic regression on ciphertexts.
+
+For a chunk of rows, with weights scaled by alpha (see `polynomial`):
+
+1. u = real S' part of sum_g X_g W_g                 one level, one relinearisation
+2. e = (p(z) - y)/S, from u and the encrypted labels ceil(log2(degree + 1)) levels
+3. X_g e, summed over chunks, relinearised once      one level
+
+and then, once for all chunks, the S parts of X^(-t) X_g e merged into one ciphertext, which is
+rescaled to the base level. Dividing by S, the bound of one row's contribution, makes noise of
+one fixed multiplier right at every step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..crypto.backend import Ciphertext
+from ..packing import Layout
+from .arithmetic import Arithmetic, merge_all
+from .polynomial import FactoredPolynomial, evaluate
+
+
+@dataclass(frozen=True)
+class EncryptedChunk:
+    """One chunk of rows as the evaluator keeps it.
+
+    Attributes
+    ----------
+    rows : list of Ciphertext
+        X_g at the top level.
+    low_rows : list of Ciphertext
+        The same, switched once to the level of the last product.
+    labels : Ciphertext
+        1/2 - y, at its own low level.
+    """
+
+    rows: list[Ciphertext]
+    low_rows: list[Ciphertext]
+    labels: Ciphertext
+
+
+def margins(
+    arithmetic: Arithmetic,
+    layout: Layout,
+    rows: Sequence[Ciphertext],
+    weights: Sequence[Ciphertext],
+) -> Ciphertext:
+    """The scaled margins u = alpha z of a chunk, settled."""
+    u = arithmetic.backend.dot(rows, weights)
+    for element in layout.margin_elements:
+        u = arithmetic.backend.project(u, element)
+    return arithmetic.settle(u)
+
+
+def residuals(
+    arithmetic: Arithmetic, core: Ciphertext, labels: Ciphertext, divisor: float
+) -> Ciphertext:
+    """(p(z) - y)/divisor from (p(z) - 1/2)/divisor and the labels 1/2 - y.
+
+    The constant 1/divisor is encoded at the scale that lands the labels on the core's scale
+    exactly, after as many rescales as they are levels above it.
+    """
+    backend = arithmetic.backend
+    level, scale = backend.level(core), backend.scale(core)
+    above = backend.ring.primes[level + 1 : backend.level(labels) + 1]
+    for prime in above:
+        scale *= prime
+    labels = backend.multiply_constant(labels, 1 / divisor, scale / backend.scale(labels))
+    for _ in above:
+        labels = backend.rescale(labels)
+    return backend.add(core, labels)
+
+
+def gradient(
+    arithmetic: Arithmetic,
+    layout: Layout,
+    factored: FactoredPolynomial,
+    divisor: float,
+    chunks: Sequence[EncryptedChunk],
+    weights: Sequence[Ciphertext],
+) -> Ciphertext:
+    """Mean over all slots of (p(z) - y) x / divisor, merged, at the base level.
+
+    Parameters
+    ----------
+    arithmetic : Arithmetic
+        Backend and rescaling rule.
+    layout : Layout
+        Where values sit.
+    factored : FactoredPolynomial
+        The polynomial, already divided by `divisor`.
+    divisor : float
+        S, the bound of one row's contribution at these weights.
+    chunks : sequence of EncryptedChunk
+        The data set.
+    weights : sequence of Ciphertext
+        W_g times alpha.
+    """
+    backend = arithmetic.backend
+    errors = []
+    for chunk in chunks:
+        core = evaluate(arithmetic, factored, margins(arithmetic, layout, chunk.rows, weights))
+        error = residuals(arithmetic, core, chunk.labels, divisor)
+        errors.append(backend.switch_to(error, backend.level(chunk.low_rows[0])))
+    items = []
+    for group in range(layout.groups):
+        product = backend.dot([chunk.low_rows[group] for chunk in chunks], errors)
+        items.append(product)
+        for power in range(1, layout.feature_blocks):
+            items.append(backend.multiply_monomial(product, -power))
+    merged = merge_all(backend, layout, items)
+    while backend.level(merged) > 0:
+        merged = backend.rescale(merged)
+    return merged

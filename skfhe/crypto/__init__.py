@@ -1,0 +1,1 @@
+"""CKKS: parameters, the backend protocol and its implementations. Knows nothing of privacy."""

@@ -1,0 +1,137 @@
+"""What a circuit may ask of a backend, and what the parties may ask of a scheme.
+
+Circuits are written once against `Evaluator`. Its operations need no plaintext vectors: sums
+over slots, extraction of a feature and merging of results are all *projections*, the mean of a
+ciphertext and of its image under an automorphism, which are exact, cost no level and leave
+nothing of what they remove.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
+
+from .parameters import Ring
+
+Ciphertext = Any
+"""A backend's own handle. Circuits pass it on and ask the backend about it."""
+
+
+class Evaluator(Protocol):
+    """Arithmetic on ciphertexts, with evaluation keys only."""
+
+    ring: Ring
+
+    def level(self, a: Ciphertext) -> int:
+        """Index of the last prime that `a` is held under."""
+
+    def scale(self, a: Ciphertext) -> float:
+        """Exact scale of `a`."""
+
+    def claim(self, a: Ciphertext, bound: float) -> Ciphertext:
+        """Note that the message is proved to be real and within [-bound, bound].
+
+        Only the tracing backend makes use of it; elsewhere `a` comes back as it is.
+        """
+
+    def add(self, a: Ciphertext, b: Ciphertext) -> Ciphertext:
+        """a + b; same level and scale."""
+
+    def add_constant(self, a: Ciphertext, value: float) -> Ciphertext:
+        """A + value in every slot."""
+
+    def multiply(self, a: Ciphertext, b: Ciphertext) -> Ciphertext:
+        """A b, not relinearised (size three); same level."""
+
+    def dot(self, left: Sequence[Ciphertext], right: Sequence[Ciphertext]) -> Ciphertext:
+        """Sum of products, relinearised once."""
+
+    def relinearize(self, a: Ciphertext) -> Ciphertext:
+        """Size three back to size two: one key switch."""
+
+    def rescale(self, a: Ciphertext) -> Ciphertext:
+        """Divide by the last prime and drop it."""
+
+    def switch_to(self, a: Ciphertext, level: int) -> Ciphertext:
+        """Drop primes without dividing: same scale, lower level."""
+
+    def multiply_constant(self, a: Ciphertext, value: float, scale: float) -> Ciphertext:
+        """A times a constant encoded at `scale`."""
+
+    def multiply_monomial(self, a: Ciphertext, power: int) -> Ciphertext:
+        """A X^power: exact, scale unchanged."""
+
+    def project(self, a: Ciphertext, element: int) -> Ciphertext:
+        """(a + s(a))/2 for the automorphism s: X -> X^element; the scale doubles.
+
+        Where s has order two on what `a` holds, this is the projection onto what s fixes.
+        """
+
+    def merge(self, a: Ciphertext, b: Ciphertext, power: int, element: int) -> Ciphertext:
+        """P(a) + X^power P(b), for the projection P of `element`, at one automorphism.
+
+        Needs s(X^power) = -X^power. Then (a + X^power b) + s(a - X^power b)
+        = (a + s(a)) + X^power (b + s(b)). (Chen, Dai, Kim and Song 2021, eprint 2020/015.)
+        """
+
+
+class Scheme(Protocol):
+    """Keys, encryption and decryption for one ring. Holds no key itself."""
+
+    ring: Ring
+
+    def generate(self, elements: Sequence[int]) -> KeyPair:
+        """Fresh keys, with an automorphism key for every Galois element."""
+
+    def evaluator(self, evaluation_keys: bytes) -> Loader:
+        """An evaluator from its serialised keys."""
+
+    def encryptor(self, public_key: bytes) -> Encryptor:
+        """An encryptor under a public key."""
+
+
+class Encryptor(Protocol):
+    """Encrypts under a public key, or under the secret key at half the size."""
+
+    def encrypt(self, slots: NDArray, scale: float, level: int) -> bytes:
+        """Encrypt complex slots at a scale and a level."""
+
+    def encrypt_integers(self, coefficients: NDArray, scale: float, level: int) -> bytes:
+        """Encrypt integer plaintext coefficients exactly and declare their scale."""
+
+
+class Loader(Evaluator, Protocol):
+    """An evaluator that also reads and writes serialised ciphertexts."""
+
+    def load(self, data: bytes) -> Ciphertext:
+        """Parse and check a ciphertext.
+
+        Raises
+        ------
+        MessageError
+            If the bytes are no ciphertext of this ring.
+        """
+
+    def save(self, a: Ciphertext) -> bytes:
+        """Serialise a ciphertext."""
+
+
+class KeyPair(Protocol):
+    """The secret key and all that is derived from it. Belongs to the key holder alone."""
+
+    def evaluation_keys(self) -> bytes:
+        """Relinearisation and automorphism keys."""
+
+    def public_key(self) -> bytes:
+        """The encryption key for data owners."""
+
+    def encryptor(self) -> Encryptor:
+        """Symmetric encryption, for the party that holds this key."""
+
+    def decrypt(self, data: bytes, level: int, scale: float) -> NDArray:
+        """Plaintext coefficients, in units of the scale."""
+
+    def destroy(self) -> None:
+        """Forget the secret key."""

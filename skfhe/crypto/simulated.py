@@ -1,0 +1,266 @@
+"""The simulated backend: NumPy arrays with the slots, levels and scales of real ciphertexts.
+
+Nothing here is encrypted. It exists to test circuits against, to study accuracy quickly and to
+show what CKKS itself changes: with ``errors=True`` every operation adds an error of the size
+that `skfhe.crypto.errors` predicts.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..exceptions import DepthExceeded, KeyBurned, MessageError
+from . import errors as model
+from .embedding import (
+    coefficients_to_slots,
+    galois_slots,
+    monomial_slots,
+    slots_to_coefficients,
+)
+from .parameters import Ring
+
+
+@dataclass(frozen=True)
+class SimulatedCiphertext:
+    """Slots in the clear with the bookkeeping of a ciphertext."""
+
+    slots: NDArray[np.complex128]
+    scale: float
+    level: int
+
+
+def _dump(a: SimulatedCiphertext) -> bytes:
+    header = json.dumps([a.scale, a.level]).encode()
+    return len(header).to_bytes(2, "little") + header + a.slots.tobytes()
+
+
+def _parse(ring: Ring, data: bytes) -> SimulatedCiphertext:
+    try:
+        split = 2 + int.from_bytes(data[:2], "little")
+        scale, level = json.loads(data[2:split])
+        slots = np.frombuffer(data[split:], dtype=np.complex128)
+        if slots.size != ring.slots or not 0 <= level <= ring.top_level or not scale > 0:
+            raise ValueError("wrong size, level or scale")
+    except (ValueError, TypeError) as error:
+        raise MessageError(f"these bytes are no simulated ciphertext: {error}.") from None
+    return SimulatedCiphertext(slots, scale, level)
+
+
+class SimulatedScheme:
+    """Stands in for a CKKS scheme without encrypting anything.
+
+    Parameters
+    ----------
+    ring : Ring
+        The ring whose slots, levels and scales are followed.
+    errors : bool, default=False
+        Whether to add errors of the size that the ring would cause.
+    """
+
+    def __init__(self, ring: Ring, errors: bool = False):
+        self.ring = ring
+        self.errors = errors
+
+    def generate(self, elements: Sequence[int]) -> SimulatedKeys:
+        return SimulatedKeys(self.ring, self.errors, tuple(elements))
+
+    def evaluator(self, evaluation_keys: bytes) -> SimulatedEvaluator:
+        try:
+            elements = json.loads(evaluation_keys)["simulated evaluation keys"]
+        except (ValueError, TypeError, KeyError):
+            raise MessageError("these bytes are no simulated evaluation keys.") from None
+        return SimulatedEvaluator(self.ring, self.errors, frozenset(elements))
+
+    def encryptor(self, public_key: bytes) -> SimulatedEncryptor:
+        if public_key != b"simulated public key":
+            raise MessageError("these bytes are no simulated public key.")
+        return SimulatedEncryptor(self.ring, self.errors, public=True)
+
+
+class SimulatedKeys:
+    """Keys in name only."""
+
+    def __init__(self, ring: Ring, errors: bool, elements: tuple[int, ...]):
+        self._ring = ring
+        self._errors = errors
+        self._elements = elements
+        self._alive = True
+
+    def evaluation_keys(self) -> bytes:
+        return json.dumps({"simulated evaluation keys": self._elements}).encode()
+
+    def public_key(self) -> bytes:
+        return b"simulated public key"
+
+    def encryptor(self) -> SimulatedEncryptor:
+        return SimulatedEncryptor(self._ring, self._errors, public=False)
+
+    def decrypt(self, data: bytes, level: int, scale: float) -> NDArray[np.float64]:
+        if not self._alive:
+            raise KeyBurned("the secret key of this run has been destroyed.")
+        a = _parse(self._ring, data)
+        if a.level != level or not np.isclose(a.scale, scale, rtol=1e-9):
+            raise MessageError(
+                f"a ciphertext must have level {level} and scale {scale:.6g} here, "
+                f"got level {a.level} and scale {a.scale:.6g}."
+            )
+        return slots_to_coefficients(self._ring, a.slots) * a.scale
+
+    def destroy(self) -> None:
+        self._alive = False
+
+
+class _Noisy:
+    """Adds the errors of the model where they are switched on."""
+
+    ring: Ring
+
+    def __init__(self, ring: Ring, errors: bool):
+        self.ring = ring
+        self._random = np.random.default_rng(int.from_bytes(os.urandom(16), "little"))
+        self._errors = errors
+
+    def _with_error(self, a: SimulatedCiphertext, coefficient_error: float):
+        if not self._errors:
+            return a
+        error = self._random.normal(0.0, coefficient_error, self.ring.poly_modulus_degree)
+        return replace(a, slots=a.slots + coefficients_to_slots(self.ring, error) / a.scale)
+
+
+class SimulatedEncryptor(_Noisy):
+    """Packs slots; with errors on, as a fresh ciphertext would hold them."""
+
+    def __init__(self, ring: Ring, errors: bool, public: bool):
+        super().__init__(ring, errors)
+        self._public = public
+
+    def encrypt(self, slots: NDArray, scale: float, level: int) -> bytes:
+        fresh = (
+            model.public_error(self.ring, level)
+            if self._public
+            else model.symmetric_error(self.ring)
+        )
+        a = SimulatedCiphertext(np.asarray(slots, dtype=np.complex128), scale, level)
+        return _dump(self._with_error(a, np.hypot(fresh, model.encoding_error(self.ring))))
+
+    def encrypt_integers(self, coefficients: NDArray, scale: float, level: int) -> bytes:
+        return self.encrypt(coefficients_to_slots(self.ring, coefficients) / scale, scale, level)
+
+
+class SimulatedEvaluator(_Noisy):
+    """Arithmetic on slots, refusing what a real evaluator would refuse."""
+
+    def __init__(self, ring: Ring, errors: bool, elements: frozenset[int]):
+        super().__init__(ring, errors)
+        self._elements = elements
+
+    def load(self, data: bytes) -> SimulatedCiphertext:
+        return _parse(self.ring, data)
+
+    def save(self, a: SimulatedCiphertext) -> bytes:
+        return _dump(a)
+
+    def level(self, a: SimulatedCiphertext) -> int:
+        return a.level
+
+    def scale(self, a: SimulatedCiphertext) -> float:
+        return a.scale
+
+    def claim(self, a: SimulatedCiphertext, bound: float) -> SimulatedCiphertext:
+        return a
+
+    def add(self, a: SimulatedCiphertext, b: SimulatedCiphertext) -> SimulatedCiphertext:
+        if a.level != b.level or not np.isclose(a.scale, b.scale, rtol=1e-12):
+            raise ValueError(
+                f"ciphertexts must have the same level and scale to be added, got levels "
+                f"{a.level}, {b.level} and scales {a.scale!r}, {b.scale!r}."
+            )
+        return replace(a, slots=a.slots + b.slots)
+
+    def add_constant(self, a: SimulatedCiphertext, value: float) -> SimulatedCiphertext:
+        return replace(a, slots=a.slots + value)
+
+    def multiply(self, a: SimulatedCiphertext, b: SimulatedCiphertext) -> SimulatedCiphertext:
+        if a.level != b.level:
+            raise ValueError(
+                f"ciphertexts must have the same level to be multiplied, got {a.level}, {b.level}."
+            )
+        return self._fitting(replace(a, slots=a.slots * b.slots, scale=a.scale * b.scale))
+
+    def dot(
+        self, left: Sequence[SimulatedCiphertext], right: Sequence[SimulatedCiphertext]
+    ) -> SimulatedCiphertext:
+        total = self.multiply(left[0], right[0])
+        for a, b in zip(left[1:], right[1:], strict=True):
+            total = replace(total, slots=total.slots + a.slots * b.slots)
+        return self.relinearize(total)
+
+    def relinearize(self, a: SimulatedCiphertext) -> SimulatedCiphertext:
+        return self._with_error(a, model.key_switch_error(self.ring, a.level))
+
+    def rescale(self, a: SimulatedCiphertext) -> SimulatedCiphertext:
+        if a.level == 0:
+            raise DepthExceeded("the levels are spent: nothing is left to rescale by.")
+        lowered = replace(a, scale=a.scale / self.ring.primes[a.level], level=a.level - 1)
+        return self._with_error(lowered, model.rescale_error(self.ring))
+
+    def switch_to(self, a: SimulatedCiphertext, level: int) -> SimulatedCiphertext:
+        if level > a.level:
+            raise DepthExceeded(f"a ciphertext at level {a.level} cannot rise to level {level}.")
+        return self._fitting(replace(a, level=level))
+
+    def multiply_constant(
+        self, a: SimulatedCiphertext, value: float, scale: float
+    ) -> SimulatedCiphertext:
+        return self._fitting(replace(a, slots=a.slots * value, scale=a.scale * scale))
+
+    def multiply_monomial(self, a: SimulatedCiphertext, power: int) -> SimulatedCiphertext:
+        return replace(a, slots=a.slots * _monomial(self.ring, power))
+
+    def project(self, a: SimulatedCiphertext, element: int) -> SimulatedCiphertext:
+        moved = self._automorphism(a, element)
+        return replace(a, slots=(a.slots + moved.slots) / 2, scale=2 * a.scale)
+
+    def merge(
+        self, a: SimulatedCiphertext, b: SimulatedCiphertext, power: int, element: int
+    ) -> SimulatedCiphertext:
+        shifted = self.multiply_monomial(b, power)
+        kept = replace(a, slots=a.slots + shifted.slots)
+        moved = self._automorphism(replace(a, slots=a.slots - shifted.slots), element)
+        return replace(a, slots=(kept.slots + moved.slots) / 2, scale=2 * a.scale)
+
+    def _automorphism(self, a: SimulatedCiphertext, element: int) -> SimulatedCiphertext:
+        if element not in self._elements:
+            raise ValueError(f"there is no automorphism key for the Galois element {element}.")
+        source, conjugate = _galois(self.ring, element)
+        slots = a.slots[source]
+        np.conjugate(slots, out=slots, where=conjugate)
+        return self._with_error(
+            replace(a, slots=slots), model.key_switch_error(self.ring, a.level)
+        )
+
+    def _fitting(self, a: SimulatedCiphertext) -> SimulatedCiphertext:
+        """A scale beyond the modulus is what SEAL reports as "scale out of bounds"."""
+        if np.log2(a.scale) >= self.ring.modulus_bits(a.level):
+            raise DepthExceeded(
+                f"the levels are spent: a scale of {np.log2(a.scale):.1f} bits does not fit "
+                f"the {self.ring.modulus_bits(a.level):.1f} bits left at level {a.level}."
+            )
+        return a
+
+
+@lru_cache(maxsize=512)
+def _monomial(ring: Ring, power: int) -> NDArray[np.complex128]:
+    return monomial_slots(ring, power)
+
+
+@lru_cache(maxsize=64)
+def _galois(ring: Ring, element: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    return galois_slots(ring, element)

@@ -1,0 +1,238 @@
+"""Encrypted, differentially private logistic regression."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit, softmax
+from sklearn.linear_model import LogisticRegression
+
+from ._base import EncryptedDPClassifier, count_classes, resolve_context
+from .plan import TrainingPlan
+from .planning import Request, make_plan
+
+
+class EncryptedDPLogisticRegression(EncryptedDPClassifier):
+    """Logistic regression trained on CKKS ciphertexts, released with differential privacy.
+
+    `fit` encrypts the rows, computes every gradient on ciphertexts with a polynomial in the
+    place of the sigmoid, adds encrypted noise and decrypts nothing but noised gradient sums.
+    The bound on one row's influence is certified, so no gradient is clipped. Two classes have
+    one output, more have one per class (one-vs-rest, one release per step for all).
+
+    Parameters
+    ----------
+    epsilon, delta : float, default=1.0, 1e-5
+        The privacy guarantee of the fitted model.
+    degree : int, default=5
+        Odd degree of the polynomial, 1 to 15. Higher ones follow the sigmoid better and take
+        more levels.
+    C : float or "auto", default="auto"
+        Inverse strength of the L2 penalty, as in scikit-learn; "auto" is none.
+    fit_intercept : bool, default=True
+        Whether to fit an intercept.
+    data_norm : float or "auto", default="auto"
+        Public bound on the L2 norm of a row; longer rows are shortened to it. "auto" depends on
+        the number of features alone and suits columns scaled to [-1, 1].
+    weight_norm : float or "auto", default="auto"
+        Bound on the norm of the weights for rows of norm one.
+    approximation : {"auto", "minimax", "least_squares", "monotone"}, default="auto"
+        Kind of polynomial. "monotone" keeps the surrogate loss convex at twice the error.
+    max_iter : int or "auto", default="auto"
+        Steps, each of which is a release.
+    learning_rate, momentum, averaging : float or "auto", default="auto"
+        Of the optimiser (see `skfhe.plan.Optimizer`): post-processing, free of privacy cost.
+    neighboring : {"add_remove", "replace_one"}, default="add_remove"
+        What the guarantee hides: that a row was there (against a row that is zero, the number
+        of rows being public), or what it was.
+    backend : {"tenseal", "simulated"}, default="tenseal"
+        "simulated" computes the same on unencrypted slots.
+    context : "auto", CKKSParameters or tenseal.Context, default="auto"
+        Encryption parameters; a TenSEAL context gives its parameters, never its keys.
+    random_state : int, RandomState or None, default=None
+        Seeds the noise for tests; the model then has no privacy guarantee.
+    verbose : int, default=0
+        1 shows progress.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        Class labels.
+    coef_ : ndarray of shape (1, n_features) or (n_classes, n_features)
+        Released weights.
+    intercept_ : ndarray of shape (1,) or (n_classes,)
+        Released intercepts.
+    n_iter_ : int
+        Steps taken.
+    plan_ : TrainingPlan
+        Everything public that the run was agreed on.
+    privacy_ : PrivacyGuarantee
+        The guarantee and what it rests on.
+    history_ : dict
+        Privacy-safe course of the run.
+    n_features_in_ : int
+        Number of features seen during fit.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Their names, where X has string column names.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import make_classification
+    >>> from skfhe import EncryptedDPLogisticRegression
+    >>> X, y = make_classification(200, 4, random_state=0)
+    >>> model = EncryptedDPLogisticRegression(epsilon=2.0, data_norm=4.0).fit(X, y)
+    >>> model.privacy_.epsilon
+    2.0
+    """
+
+    _parameter_constraints: dict = {
+        **EncryptedDPClassifier._parameter_constraints,
+        "C": EncryptedDPClassifier._parameter_constraints["data_norm"],
+    }
+
+    def __init__(
+        self,
+        epsilon=1.0,
+        delta=1e-5,
+        *,
+        degree=5,
+        C="auto",
+        fit_intercept=True,
+        data_norm="auto",
+        weight_norm="auto",
+        approximation="auto",
+        max_iter="auto",
+        learning_rate="auto",
+        momentum="auto",
+        averaging="auto",
+        neighboring="add_remove",
+        backend="tenseal",
+        context="auto",
+        random_state=None,
+        verbose=0,
+    ):
+        self.epsilon = epsilon
+        self.delta = delta
+        self.degree = degree
+        self.C = C
+        self.fit_intercept = fit_intercept
+        self.data_norm = data_norm
+        self.weight_norm = weight_norm
+        self.approximation = approximation
+        self.max_iter = max_iter
+        self.learning_rate = learning_rate
+        self.momentum = momentum
+        self.averaging = averaging
+        self.neighboring = neighboring
+        self.backend = backend
+        self.context = context
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def plan(
+        self, n_samples: int, n_features: int, classes=2, n_owners: int = 1, n_colluding: int = 0
+    ) -> TrainingPlan:
+        """Compute the training plan from public quantities; `fit` uses the same.
+
+        Parameters
+        ----------
+        n_samples, n_features : int
+            Shape of the data.
+        classes : int or list of labels, default=2
+            The public classes.
+        n_owners, n_colluding : int, default=1, 0
+            Data owners, and how many of them may collude; one who holds the key counts.
+
+        Returns
+        -------
+        plan : TrainingPlan
+            What all parties agree on before any data is touched.
+
+        Raises
+        ------
+        InfeasiblePlan
+            If nothing meets the request; with needed, available and what to change.
+        """
+        self._validate_params()
+        request = Request(
+            epsilon=self.epsilon,
+            delta=self.delta,
+            degree=self.degree,
+            C=self.C,
+            fit_intercept=self.fit_intercept,
+            data_norm=self.data_norm,
+            weight_norm=self.weight_norm,
+            approximation=self.approximation,
+            max_iter=self.max_iter,
+            learning_rate=self.learning_rate,
+            momentum=self.momentum,
+            averaging=self.averaging,
+            neighboring=self.neighboring,
+        )
+        return make_plan(
+            request,
+            n_samples,
+            n_features,
+            count_classes(classes),
+            n_owners=n_owners,
+            n_colluding=n_colluding,
+            context=resolve_context(self.context),
+        )
+
+    def _take(self, weights: NDArray) -> None:
+        n_features = self.plan_.problem.n_features
+        self.coef_ = weights[:n_features].T.copy()
+        intercept = weights[n_features:].ravel()
+        self.intercept_ = intercept if intercept.size else np.zeros(len(self.coef_))
+
+    def decision_function(self, X):
+        """Margins of rows.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows, not shortened.
+
+        Returns
+        -------
+        scores : ndarray of shape (n_samples,) or (n_samples, n_classes)
+            One margin for two classes, one per class for more.
+        """
+        scores = self._rows(X) @ self.coef_.T + self.intercept_
+        return scores.ravel() if scores.shape[1] == 1 else scores
+
+    def predict_proba(self, X):
+        """Class probabilities: the exact sigmoid, or the softmax of several margins.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        probabilities : ndarray of shape (n_samples, n_classes)
+            In the order of `classes_`.
+        """
+        scores = self.decision_function(X)
+        if scores.ndim == 1:
+            positive = expit(scores)
+            return np.column_stack([1 - positive, positive])
+        return softmax(scores, axis=1)
+
+    def to_sklearn(self) -> LogisticRegression:
+        """A plain LogisticRegression with identical predictions.
+
+        Returns
+        -------
+        model : LogisticRegression
+            Fitted, without any trace of training.
+        """
+        self._rows(np.zeros((1, self.n_features_in_)))
+        model = LogisticRegression()
+        for name in ("classes_", "coef_", "intercept_", "n_features_in_"):
+            setattr(model, name, getattr(self, name))
+        if hasattr(self, "feature_names_in_"):
+            model.feature_names_in_ = self.feature_names_in_
+        model.n_iter_ = np.full(len(self.coef_), self.n_iter_)
+        return model

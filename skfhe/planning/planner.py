@@ -1,0 +1,157 @@
+"""From public quantities to a training plan."""
+
+from __future__ import annotations
+
+import math
+from numbers import Integral
+
+from ..approximation import PolynomialApproximation
+from ..crypto.parameters import CKKSParameters
+from ..exceptions import InfeasiblePlan
+from ..packing import Layout
+from ..plan import Certificate, Guarantee, TrainingPlan
+from ..privacy import accounting
+from ..privacy.sensitivity import (
+    RELATION_FACTOR,
+    contribution_table,
+    least_contributions,
+    row_norm,
+)
+from . import defaults, encryption
+from .defaults import Request
+
+MAX_ERROR = 0.05
+MAX_FLOODING = 2.0**-20
+# Share of delta that encryption errors beyond their bounds may take.
+_FAILURE_SHARE = 1e-3
+_RADIUS_RATIO = 1.2
+_LEAST_RADIUS = 1.0
+_REACH_ROOM = 0.02
+
+
+def _polynomials(request: Request, largest_reach: float) -> tuple[PolynomialApproximation, ...]:
+    """The declared approximations: intervals growing geometrically up to all reachable margins.
+
+    The last interval leaves room for the slack of encryption errors, which is known only later
+    and is checked against it.
+    """
+    kind = "minimax" if request.approximation == "auto" else request.approximation
+    last = largest_reach * (1 + _REACH_ROOM)
+    steps = max(0, math.ceil(math.log(last / _LEAST_RADIUS) / math.log(_RADIUS_RATIO)))
+    radii = [last / _RADIUS_RATIO**i for i in range(steps, -1, -1)]
+    return tuple(PolynomialApproximation.fit(request.degree, radius, kind) for radius in radii)
+
+
+def _check_counts(
+    n_samples: int, n_features: int, n_classes: int, n_owners: int, n_colluding: int
+) -> None:
+    for name, value, least in (
+        ("n_samples", n_samples, 1),
+        ("n_features", n_features, 1),
+        ("classes", n_classes, 2),
+        ("n_owners", n_owners, 1),
+        ("n_colluding", n_colluding, 0),
+    ):
+        if not isinstance(value, Integral) or value < least:
+            raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}.")
+    if n_colluding >= n_owners:
+        raise ValueError(
+            f"n_colluding must be below n_owners={n_owners}, got {n_colluding}: someone honest "
+            "must add noise."
+        )
+
+
+def make_plan(
+    request: Request,
+    n_samples: int,
+    n_features: int,
+    n_classes: int,
+    *,
+    n_owners: int = 1,
+    n_colluding: int = 0,
+    context: CKKSParameters | None = None,
+) -> TrainingPlan:
+    """Compute a plan.
+
+    Parameters
+    ----------
+    request : Request
+        Hyperparameters.
+    n_samples, n_features, n_classes : int
+        Shape of the data, public.
+    n_owners, n_colluding : int
+        Owners, and how many of them may collude (an owner who holds the key counts).
+    context : CKKSParameters, optional
+        Fixed encryption parameters; None lets the plan choose.
+
+    Raises
+    ------
+    InfeasiblePlan
+        If no plan meets the request, with needed, available and remedy.
+    """
+    _check_counts(n_samples, n_features, n_classes, n_owners, n_colluding)
+    problem, optimizer = defaults.resolve(request, n_samples, n_features, n_classes)
+    norm = row_norm(problem.intercept_column)
+    largest_reach = abs(problem.prior_margin) + optimizer.weight_norm * norm
+    polynomials = _polynomials(request, largest_reach)
+    largest = max(p.residual_bound() for p in polynomials) * norm * math.sqrt(problem.n_outputs)
+    contributions = contribution_table(problem.n_outputs, problem.intercept_column, largest)
+    failure = request.delta * _FAILURE_SHARE
+    multiplier = accounting.calibrate(request.epsilon, request.delta - failure, optimizer.max_iter)
+    factor = RELATION_FACTOR[request.neighboring]
+    chosen = encryption.choose(
+        encryption.Requirement(
+            problem=problem,
+            polynomials=polynomials,
+            contributions=least_contributions(polynomials, problem.intercept_column),
+            row_norm=norm,
+            noise_multiplier=multiplier,
+            relation_factor=factor,
+            n_releases=optimizer.max_iter,
+            failure=failure / 2 / (1 + math.exp(request.epsilon)),
+            max_error=MAX_ERROR,
+            max_flooding=MAX_FLOODING if n_owners > 1 else math.inf,
+            n_owners=n_owners,
+        ),
+        context,
+    )
+    if chosen.margin_slack > _REACH_ROOM * largest_reach:
+        raise InfeasiblePlan(
+            f"encryption errors may move a margin by {chosen.margin_slack:.2g}, but the longest "
+            f"interval leaves {_REACH_ROOM * largest_reach:.2g}; use a larger weight_norm or a "
+            "context with a larger scale."
+        )
+    used = chosen.encryption
+    shrink, slack = accounting.discreteness(
+        used.noise_units / math.sqrt(n_owners - n_colluding),
+        used.poly_modulus_degree,
+        optimizer.max_iter * n_owners,
+    )
+    sensitivity = factor * (1 + chosen.row_slack) + chosen.error
+    layout = Layout.of(problem, used, n_owners)
+    effective = used.noise_units * layout.output_norm / used.output_scale / sensitivity * shrink
+    return TrainingPlan(
+        problem,
+        optimizer,
+        Certificate(
+            polynomials=polynomials,
+            contributions=contributions,
+            neighboring=request.neighboring,
+            row_slack=chosen.row_slack,
+            margin_slack=chosen.margin_slack,
+            error=chosen.error,
+            sensitivity=sensitivity,
+            failure_probability=failure + slack,
+        ),
+        Guarantee(
+            epsilon=request.epsilon,
+            delta=request.delta,
+            noise_multiplier=effective,
+            n_releases=optimizer.max_iter,
+            n_owners=n_owners,
+            n_colluding=n_colluding,
+            flooding=chosen.flooding,
+        ),
+        used,
+        chosen.prediction,
+    )

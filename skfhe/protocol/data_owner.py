@@ -1,0 +1,195 @@
+"""The data owner: holds rows and its own noise, and encrypts both."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from ..crypto.backend import Encryptor
+from ..exceptions import PlanMismatch
+from ..packing import Layout
+from ..plan import TrainingPlan
+from ..privacy.noise import RandomBytes, discrete_gaussian
+from . import messages
+from .dataset import EncryptedDataset
+
+
+@dataclass(frozen=True)
+class RowCheck:
+    """What the row bound would do to an owner's rows. For the owner's eyes only.
+
+    Attributes
+    ----------
+    n_samples : int
+        Rows looked at.
+    clipped : float
+        Share of rows that are longer than ``data_norm`` and would be shortened.
+    largest_norm, median_norm : float
+        Of the rows' norms.
+    data_norm : float
+        The plan's bound.
+    """
+
+    n_samples: int
+    clipped: float
+    largest_norm: float
+    median_norm: float
+    data_norm: float
+
+    def __str__(self) -> str:
+        return (
+            f"{self.clipped:.1%} of {self.n_samples} rows are longer than data_norm="
+            f"{self.data_norm:.4g} and would be shortened to it (median norm "
+            f"{self.median_norm:.4g}, largest {self.largest_norm:.4g})."
+        )
+
+
+class DataOwner:
+    """Encrypts rows, labels and noise for one plan.
+
+    Parameters
+    ----------
+    plan : TrainingPlan
+        The plan that all parties agreed on.
+    encryptor : Encryptor
+        From the key holder's public key; a single owner who holds the key uses
+        ``KeyHolder.encryptor()``, at half the size.
+    run : str
+        The key holder's run, which noise is bound to.
+    owner : int, default=0
+        Index of this owner among the plan's.
+    random_bytes : callable, default=os.urandom
+        Source of the noise's randomness. Anything but the operating system's voids the
+        guarantee.
+    """
+
+    def __init__(
+        self,
+        plan: TrainingPlan,
+        encryptor: Encryptor,
+        run: str,
+        owner: int = 0,
+        random_bytes: RandomBytes = os.urandom,
+    ):
+        if not 0 <= owner < plan.guarantee.n_owners:
+            raise PlanMismatch(
+                f"owner must be below the plan's n_owners={plan.guarantee.n_owners}, got {owner}."
+            )
+        self.plan = plan
+        self._layout = Layout.of(plan.problem, plan.encryption, plan.guarantee.n_owners)
+        self._encryptor = encryptor
+        self._run = run
+        self._owner = owner
+        self._random_bytes = random_bytes
+        self._noised: set[int] = set()
+
+    def check(self, X) -> RowCheck:
+        """Say what the row bound would do to these rows; nothing is stored or sent.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n, n_features)
+            This owner's rows.
+        """
+        return check_rows(X, self.plan.problem.data_norm)
+
+    def encrypt(self, X, targets: NDArray) -> Iterator[bytes]:
+        """Encrypt rows chunk by chunk; rows beyond the norm bound are shortened to it.
+
+        Parameters
+        ----------
+        X : ndarray or sparse matrix of shape (n, n_features)
+            Rows. Sparse ones become dense one chunk at a time.
+        targets : ndarray of shape (n,)
+            Index of each row's class, 0 to K - 1.
+
+        Yields
+        ------
+        chunk : bytes
+            One message for the evaluator.
+        """
+        problem, layout = self.plan.problem, self._layout
+        if X.shape[1] != problem.n_features or X.shape[0] > problem.n_samples:
+            raise PlanMismatch(
+                f"rows must be at most {problem.n_samples} of {problem.n_features} features, "
+                f"as the plan says, got {X.shape[0]} of {X.shape[1]}."
+            )
+        if sparse.issparse(X):
+            X = X.tocsr()
+        for index, start in enumerate(range(0, X.shape[0], layout.rows_per_chunk)):
+            part = slice(start, start + layout.rows_per_chunk)
+            rows = X[part].toarray() if sparse.issparse(X) else np.asarray(X[part], dtype=float)
+            yield self._encrypt_chunk(index, rows, np.asarray(targets[part]))
+
+    def _encrypt_chunk(self, index: int, rows: NDArray, targets: NDArray) -> bytes:
+        problem, used, layout = self.plan.problem, self.plan.encryption, self._layout
+        norms = np.linalg.norm(rows, axis=1, keepdims=True)
+        rows = rows / np.maximum(norms, problem.data_norm)
+        if problem.intercept_column:
+            rows = np.hstack([rows, np.full((len(rows), 1), problem.intercept_column)])
+        if problem.n_outputs == 1:
+            outputs = (targets == 1)[:, None]
+        else:
+            outputs = targets[:, None] == np.arange(problem.n_outputs)
+        top = len(used.primes) - 2
+        sections = [
+            self._encryptor.encrypt(layout.pack_rows(rows, group), used.scale, top)
+            for group in range(layout.groups)
+        ]
+        labels = layout.pack_labels(outputs.astype(float))
+        sections.append(self._encryptor.encrypt(labels, used.scale, used.label_level))
+        return messages.pack(
+            "rows", self.plan.digest, sections, owner=self._owner, chunk=index, n_samples=len(rows)
+        )
+
+    def dataset(self, X, targets: NDArray) -> EncryptedDataset:
+        """This owner's part of a data set: all rows, and noise for every step."""
+        chunks = tuple(self.encrypt(X, targets))
+        noise = tuple(self.noise(step) for step in range(self.plan.guarantee.n_releases))
+        return EncryptedDataset(self.plan.digest, X.shape[0], chunks, (noise,))
+
+    def noise(self, step: int) -> bytes:
+        """This owner's share of the noise of one step, encrypted; each step only once.
+
+        Discrete Gaussian noise of variance sigma^2/(M - c) on every plaintext coefficient,
+        whether it carries an output or not.
+
+        Raises
+        ------
+        PlanMismatch
+            If noise for this step was made before: the same run and step never get two.
+        """
+        guarantee, used = self.plan.guarantee, self.plan.encryption
+        if step in self._noised or not 0 <= step < guarantee.n_releases:
+            raise PlanMismatch(
+                f"noise is made once for each of the plan's {guarantee.n_releases} steps, "
+                f"got step {step}" + (" again." if step in self._noised else ".")
+            )
+        self._noised.add(step)
+        honest = guarantee.n_owners - guarantee.n_colluding
+        sigma = math.isqrt(-(-(used.noise_units**2) // honest) - 1) + 1
+        values = discrete_gaussian(sigma, used.poly_modulus_degree, self._random_bytes)
+        ciphertext = self._encryptor.encrypt_integers(values, used.output_scale, 0)
+        return messages.pack(
+            "noise", self.plan.digest, [ciphertext], run=self._run, step=step, owner=self._owner
+        )
+
+
+def check_rows(X, data_norm: float) -> RowCheck:
+    """The statistics behind `DataOwner.check`."""
+    norms = (
+        sparse.linalg.norm(X, axis=1) if sparse.issparse(X) else np.linalg.norm(X, axis=1)
+    )
+    return RowCheck(
+        n_samples=int(norms.size),
+        clipped=float(np.mean(norms > data_norm * (1 + 1e-12))),
+        largest_norm=float(np.max(norms)),
+        median_norm=float(np.median(norms)),
+        data_norm=data_norm,
+    )

@@ -1,0 +1,247 @@
+"""The key holder: the one party that decrypts, and only what carries its noise."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..circuits.polynomial import FactoredPolynomial
+from ..crypto.backend import Encryptor, Scheme
+from ..exceptions import KeyBurned, MessageError, PlanMismatch
+from ..packing import Layout
+from ..plan import TrainingPlan
+from ..privacy.ledger import ReleaseLedger
+from ..privacy.sensitivity import contribution_bound, least_contributions, reach
+from . import messages
+from .optimizer import ProjectedNesterov
+
+
+@dataclass(frozen=True)
+class StepRecord:
+    """What a step may tell: functions of released values and of the plan alone.
+
+    Attributes
+    ----------
+    gradient_norm : float
+        Norm of the noised mean gradient.
+    weight_norm : float
+        Norm of the weights (for rows of norm one) after the step.
+    interval : float
+        Radius of the approximation used.
+    contribution : float
+        S: the bound on one row's contribution that was used.
+    """
+
+    gradient_norm: float
+    weight_norm: float
+    interval: float
+    contribution: float
+
+
+class KeyHolder:
+    """Holds the secret key and the ledger of one run.
+
+    Every release is paid for before it is decrypted. A release that is malformed or lies
+    outside what the plan makes possible ends the run and destroys the key: it is the sign of a
+    dishonest evaluator, and a refusal that could be repeated would be an oracle.
+
+    Parameters
+    ----------
+    plan : TrainingPlan
+        The plan that all parties agreed on.
+    scheme : Scheme
+        The backend.
+
+    Attributes
+    ----------
+    plan, scheme
+        As given.
+    run : str
+        Random name of this run, which noise and messages are bound to.
+    ledger : ReleaseLedger
+        What has been spent.
+    records : list of StepRecord
+        One per step.
+    """
+
+    def __init__(self, plan: TrainingPlan, scheme: Scheme):
+        self.plan = plan
+        self.scheme = scheme
+        self.run = os.urandom(16).hex()
+        self.ledger = ReleaseLedger(plan.guarantee.noise_multiplier, plan.guarantee.n_releases)
+        self.records: list[StepRecord] = []
+        self._layout = Layout.of(plan.problem, plan.encryption, plan.guarantee.n_owners)
+        self._keys = scheme.generate(self._layout.elements)
+        self._encryptor: Encryptor | None = self._keys.encryptor()
+        self._optimizer = ProjectedNesterov(plan.problem, plan.optimizer)
+        self._least = least_contributions(
+            plan.certificate.polynomials, plan.problem.intercept_column
+        )
+        self._step = 0
+        self._weights: bytes | None = None
+        self._indices = (0, 0)
+        self._answered: str | None = None
+
+    def __repr__(self) -> str:
+        return f"KeyHolder(plan={self.plan.digest[:12]}, step={self._step})"
+
+    def __reduce__(self):
+        raise TypeError("a key holder does not pickle: it holds a secret key.")
+
+    def evaluation_keys(self) -> bytes:
+        """Relinearisation and automorphism keys, for the evaluator."""
+        keys = self._keys.evaluation_keys()
+        return messages.pack("evaluation keys", self.plan.digest, [keys], run=self.run)
+
+    def public_key(self) -> bytes:
+        """The encryption key, for data owners."""
+        key = self._keys.public_key()
+        return messages.pack("public key", self.plan.digest, [key], run=self.run)
+
+    def encryptor(self) -> Encryptor:
+        """Symmetric encryption, for the single owner who is the key holder too."""
+        if not self.plan.encryption.symmetric:
+            raise PlanMismatch(
+                f"the plan has {self.plan.guarantee.n_owners} owners, who encrypt under the "
+                "public key; send them public_key()."
+            )
+        return self._alive()
+
+    @property
+    def done(self) -> bool:
+        """Whether every step has been taken."""
+        return self._step == self.plan.optimizer.max_iter
+
+    def weights(self) -> bytes:
+        """Encrypted weights for the next step; the same message if asked again."""
+        encryptor = self._alive()
+        if self.done:
+            raise PlanMismatch(f"all {self._step} steps of the plan are done; use result().")
+        if self._weights is None:
+            self._indices = self._certified(self._optimizer.point)
+            certificate, used = self.plan.certificate, self.plan.encryption
+            polynomial, contribution = self._indices
+            factored = FactoredPolynomial.of(
+                certificate.polynomials[polynomial], certificate.contributions[contribution]
+            )
+            packed = self._layout.pack_weights(factored.alpha * self._optimizer.point)
+            top = len(used.primes) - 2
+            self._weights = messages.pack(
+                "weights",
+                self.plan.digest,
+                [encryptor.encrypt(slots, used.scale, top) for slots in packed],
+                run=self.run,
+                step=self._step,
+                polynomial=polynomial,
+                contribution=contribution,
+            )
+        return self._weights
+
+    def release(self, reply: bytes) -> None:
+        """Decrypt one noised gradient sum and take a step with it.
+
+        The same reply again changes nothing; any other reply to an answered step, or one that
+        cannot be right, ends the run.
+
+        Raises
+        ------
+        MessageError, PlanMismatch
+            If the reply is malformed or belongs to another plan, run or step; nothing has been
+            decrypted then.
+        BudgetExceeded
+            If the ledger does not pay.
+        KeyBurned
+            If the decrypted vector is impossible under the plan; the key is destroyed.
+        """
+        self._alive()
+        fingerprint = hashlib.sha256(reply).hexdigest()
+        if fingerprint == self._answered:
+            return
+        _, (ciphertext,) = messages.unpack(
+            reply, "gradient", self.plan.digest, run=self.run, step=self._step
+        )
+        if self._weights is None:
+            raise PlanMismatch(f"step {self._step} has not begun: send weights() first.")
+        self.ledger.spend(self._step)
+        used = self.plan.encryption
+        try:
+            coefficients = self._keys.decrypt(ciphertext, 0, used.output_scale)
+        except MessageError:
+            self.burn()
+            raise
+        sums = self._layout.unpack_sums(coefficients / used.output_scale)
+        polynomial, contribution = self._indices
+        bound = self.plan.certificate.contributions[contribution]
+        self._require_possible(coefficients, sums)
+        self._optimizer.update(sums * bound)
+        self.records.append(
+            StepRecord(
+                gradient_norm=float(np.linalg.norm(sums)) * bound / self.plan.problem.n_samples,
+                weight_norm=float(np.linalg.norm(self._optimizer.point)),
+                interval=self.plan.certificate.polynomials[polynomial].radius,
+                contribution=bound,
+            )
+        )
+        self._step += 1
+        self._weights = None
+        self._answered = fingerprint
+        if self.done:
+            self.burn()
+
+    def result(self) -> NDArray:
+        """The released weights for the original rows, shape (n_columns, n_outputs).
+
+        The last row is the intercept, if there is one.
+        """
+        if not self.done:
+            raise PlanMismatch(
+                f"the model is released after all {self.plan.optimizer.max_iter} steps, "
+                f"{self._step} are done."
+            )
+        problem, weights = self.plan.problem, self._optimizer.result()
+        body = weights[: problem.n_features] / problem.data_norm
+        return np.vstack([body, weights[problem.n_features :] * problem.intercept_column])
+
+    def burn(self) -> None:
+        """Destroy the secret key; the run is over."""
+        self._keys.destroy()
+        self._encryptor = None
+
+    def _alive(self) -> Encryptor:
+        if self._encryptor is None:
+            raise KeyBurned("this run is over and its secret key destroyed; start a new run.")
+        return self._encryptor
+
+    def _certified(self, point: NDArray) -> tuple[int, int]:
+        """Indices of the interval and of S for public weights (DESIGN: the following bound).
+
+        Both are functions of the released weights and the plan, and are declared releases.
+        """
+        certificate, problem = self.plan.certificate, self.plan.problem
+        needed = reach(point, problem.intercept_column, certificate.margin_slack)
+        radii = [p.radius for p in certificate.polynomials]
+        polynomial = int(np.searchsorted(radii, needed))
+        bound = contribution_bound(
+            certificate.polynomials[polynomial],
+            point,
+            problem.intercept_column,
+            certificate.margin_slack,
+        )
+        bound = min(max(bound, self._least[polynomial]), certificate.contributions[-1])
+        return polynomial, int(np.searchsorted(certificate.contributions, bound))
+
+    def _require_possible(self, coefficients: NDArray, sums: NDArray) -> None:
+        """Every row contributes at most 1, and noise stays within a dozen deviations."""
+        problem, used = self.plan.problem, self.plan.encryption
+        largest_noise = 12.0 * used.noise_units * np.sqrt(self.plan.guarantee.n_owners)
+        unit = used.output_scale / self._layout.output_norm
+        if np.max(np.abs(coefficients)) > 1.1 * problem.n_samples * unit + largest_noise:
+            self.burn()
+            raise KeyBurned(
+                f"step {self._step} decrypted to something that no data within the plan's row "
+                "bound can give; the run has ended and its key is destroyed."
+            )

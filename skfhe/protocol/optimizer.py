@@ -1,0 +1,67 @@
+"""What the key holder makes of releases: projected Nesterov steps, post-processing and free."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..plan import Optimizer, Problem
+
+
+class ProjectedNesterov:
+    r"""Accelerated gradient steps on a ball of radius W, per output.
+
+    With the gradient g taken at the lookahead point y_t,
+
+        w_{t+1} = P(y_t - eta (g(y_t)/n + lambda w)),    y_{t+1} = P(w_{t+1} + m (w_{t+1} - w_t)),
+
+    m = ``momentum`` (Nesterov 1983), and the result is the mean of the last iterates.
+    P keeps every output's weights within W of the public prior that they start at, so the bound
+    on margins holds wherever a gradient is taken.
+
+    Parameters
+    ----------
+    problem, optimizer
+        The plan's parts.
+
+    Attributes
+    ----------
+    point : ndarray of shape (n_columns, n_outputs)
+        Where the next gradient is taken.
+    """
+
+    def __init__(self, problem: Problem, optimizer: Optimizer):
+        self._problem = problem
+        self._optimizer = optimizer
+        self._prior = np.zeros((problem.n_columns, problem.n_outputs))
+        self._penalised = np.ones((problem.n_columns, 1))
+        if problem.intercept_column:
+            self._prior[-1] = problem.prior_margin / problem.intercept_column
+            self._penalised[-1] = 0.0
+        self._weights = self._prior
+        self.point = self._prior
+        self._tail: list[NDArray] = []
+        self._step = 0
+
+    def update(self, gradient_sum: NDArray) -> None:
+        """Take one step with a noised gradient sum of shape (n_columns, n_outputs)."""
+        optimizer = self._optimizer
+        gradient = gradient_sum / self._problem.n_samples
+        gradient += optimizer.regularization * self._penalised * self.point
+        new = self._project(self.point - optimizer.learning_rate * gradient)
+        self._step += 1
+        self.point = self._project(new + optimizer.momentum * (new - self._weights))
+        self._weights = new
+        first = optimizer.max_iter - max(1, round(optimizer.averaging * optimizer.max_iter))
+        if self._step > first:
+            self._tail.append(new)
+
+    def result(self) -> NDArray:
+        """Mean of the last iterates."""
+        return np.mean(self._tail, axis=0)
+
+    def _project(self, weights: NDArray) -> NDArray:
+        moved = weights - self._prior
+        norms = np.linalg.norm(moved, axis=0)
+        largest = self._optimizer.weight_norm
+        return self._prior + moved * np.minimum(1.0, largest / np.maximum(norms, largest))
