@@ -71,7 +71,9 @@ def breast_cancer(random_state: int = 0) -> Split:
 def digits(random_state: int = 0) -> Split:
     """1,437 + 360 rows of 64 pixels in [0, 1], ten classes."""
     X, y = load_digits(return_X_y=True)
-    return Split(*train_test_split(X / 16, y, test_size=0.2, random_state=random_state, stratify=y))
+    return Split(
+        *train_test_split(X / 16, y, test_size=0.2, random_state=random_state, stratify=y)
+    )
 
 
 def mnist38() -> Split:

@@ -1,4 +1,4 @@
-"""What the estimators share: checks, plans, fitted facts. The one place for private sklearn API."""
+"""What the estimators share: checks, plans, fitted facts. All private sklearn API is here."""
 
 from __future__ import annotations
 

@@ -168,8 +168,8 @@ class Encryption:
         The table that the modulus was checked against.
     feature_blocks : int
         m: features per part of a ciphertext (see `skfhe.packing`).
-    scale : float
-        Scale of fresh rows, labels and weights.
+    scale, row_scale : float
+        Scale of fresh weights and labels, and of fresh rows.
     waterline : float
         Smallest scale that the circuit rescales to.
     label_level, product_level : int
@@ -187,6 +187,7 @@ class Encryption:
     security: str
     feature_blocks: int
     scale: float
+    row_scale: float
     waterline: float
     label_level: int
     product_level: int
@@ -274,10 +275,9 @@ class TrainingPlan:
         return plan
 
     def __str__(self) -> str:
-        return "\n".join(
-            f"{title}\n" + "\n".join(f"  {name:<22}{value}" for name, value in rows)
-            for title, rows in _readable(self)
-        )
+        from .plan_text import describe
+
+        return describe(self)
 
 
 _PARTS: dict[str, type] = {
@@ -308,72 +308,3 @@ def _build(kind: type, fields: dict[str, Any]) -> Any:
     if kind is Prediction:
         values["key_switches"] = {int(k): v for k, v in values["key_switches"].items()}
     return kind(**values)
-
-
-def _readable(plan: TrainingPlan) -> list[tuple[str, list[tuple[str, str]]]]:
-    p, o, c = plan.problem, plan.optimizer, plan.certificate
-    g, e, cost = plan.guarantee, plan.encryption, plan.prediction
-    first, last = c.polynomials[0], c.polynomials[-1]
-    bits = [prime.bit_length() for prime in e.primes]
-    limit = "zero-out, n public" if c.neighboring == "add_remove" else "n public"
-    return [
-        (
-            f"Training plan {plan.digest[:12]}",
-            [
-                ("data", f"{p.n_samples} rows, {p.n_features} features, {p.n_classes} classes"),
-                ("row bound", f"norm {p.data_norm:.4g}, intercept column {p.intercept_column:.3g}"),
-                (
-                    "optimiser",
-                    f"{o.max_iter} steps of {o.learning_rate:.4g}, momentum {o.momentum:.3g}, "
-                    f"weights within {o.weight_norm:.4g}",
-                ),
-            ],
-        ),
-        (
-            "Privacy",
-            [
-                ("guarantee", f"({g.epsilon:g}, {g.delta:g})-DP, {c.neighboring} ({limit})"),
-                ("noise multiplier", f"{g.noise_multiplier:.4f} over {g.n_releases} releases"),
-                (
-                    "sensitivity",
-                    f"{c.sensitivity:.5f} S per release, S from {c.contributions[0]:.3f} "
-                    f"to {c.contributions[-1]:.3f} by the released weights",
-                ),
-                ("encryption error", f"2E = {c.error:.2g} S, row slack {c.row_slack:.2g}"),
-                ("out of delta", f"{c.failure_probability:.2g}"),
-                ("owners", f"{g.n_owners}, of whom {g.n_colluding} may collude"),
-                ("flooding", f"{g.flooding:.2g} nats about the key over the whole run"),
-            ],
-        ),
-        (
-            "Approximation",
-            [
-                (
-                    "polynomials",
-                    f"{len(c.polynomials)} of degree {first.degree} ({first.kind}), on intervals "
-                    f"from {first.radius:.3g} to {last.radius:.3g}",
-                ),
-                ("sup error", f"{first.sup_error:.2g} to {last.sup_error:.2g}"),
-            ],
-        ),
-        (
-            "Encryption",
-            [
-                ("ring", f"N = {e.poly_modulus_degree}, primes of {bits} bits"),
-                ("modulus", f"{sum(bits)} bits; {e.security}"),
-                ("packing", f"{2 * e.feature_blocks} features per ciphertext"),
-                ("noise", f"discrete Gaussian, sigma = {e.noise_units} units per coefficient"),
-            ],
-        ),
-        (
-            "Predicted, one core",
-            [
-                ("seconds", f"{cost.seconds_per_step:.2g} per step, {cost.key_seconds:.2g} keys, "
-                            f"{cost.encryption_seconds:.2g} encryption"),
-                ("megabytes", f"{cost.key_bytes / 1e6:.3g} keys, {cost.data_bytes / 1e6:.3g} data, "
-                              f"{cost.step_bytes / 1e6:.3g} per step, "
-                              f"{cost.memory_bytes / 1e6:.3g} peak memory"),
-                ("key switches", f"{sum(cost.key_switches.values())} per step"),
-            ],
-        ),
-    ]

@@ -65,9 +65,7 @@ class FactoredPolynomial:
         return cls(alpha, reach, linear, tuple(quadratics))
 
 
-def evaluate(
-    arithmetic: Arithmetic, factored: FactoredPolynomial, u: Ciphertext
-) -> Ciphertext:
+def evaluate(arithmetic: Arithmetic, factored: FactoredPolynomial, u: Ciphertext) -> Ciphertext:
     """(p(z) - 1/2)/divisor of an encrypted u = alpha z.
 
     Parameters

@@ -28,17 +28,15 @@ def encoding_error(ring: Ring) -> float:
     return math.sqrt(1 / 12)
 
 
-def symmetric_error(ring: Ring) -> float:
-    """A fresh ciphertext under the secret key: its error polynomial alone."""
-    return math.sqrt(ERROR_VARIANCE)
+def fresh_error(ring: Ring, level: int, public: bool) -> float:
+    """A fresh ciphertext.
 
-
-def public_error(ring: Ring, level: int) -> float:
-    """A fresh ciphertext under the public key.
-
-    SEAL encrypts zero one prime higher, where the error is u e + e_0 + e_1 s, and divides by
-    that prime: what stays is its share and the rounding.
+    Under the secret key it has its error polynomial alone. Under the public key SEAL encrypts
+    zero one prime higher, where the error is u e + e_0 + e_1 s, and divides by that prime: what
+    stays is its share and the rounding.
     """
+    if not public:
+        return math.sqrt(ERROR_VARIANCE)
     n = ring.poly_modulus_degree
     above = ERROR_VARIANCE * (1 + 4 * n / 3) / float(ring.primes[level + 1]) ** 2
     return math.sqrt(above + _rounding_variance(ring))

@@ -142,11 +142,7 @@ class SimulatedEncryptor(_Noisy):
         self._public = public
 
     def encrypt(self, slots: NDArray, scale: float, level: int) -> bytes:
-        fresh = (
-            model.public_error(self.ring, level)
-            if self._public
-            else model.symmetric_error(self.ring)
-        )
+        fresh = model.fresh_error(self.ring, level, self._public)
         a = SimulatedCiphertext(np.asarray(slots, dtype=np.complex128), scale, level)
         return _dump(self._with_error(a, np.hypot(fresh, model.encoding_error(self.ring))))
 

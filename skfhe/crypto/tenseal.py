@@ -55,7 +55,9 @@ def context_parameters(context: tenseal.Context) -> CKKSParameters:
     data = context.seal_context().data.key_context_data()
     parameters = data.parms()
     if parameters.scheme() != seal.SCHEME_TYPE.CKKS:
-        raise InfeasiblePlan("context must be a CKKS context, got another scheme; use SCHEME_TYPE.CKKS.")
+        raise InfeasiblePlan(
+            "context must be a CKKS context, got another scheme; use SCHEME_TYPE.CKKS."
+        )
     bits = tuple(m.bit_count() for m in parameters.coeff_modulus())
     try:
         scale_bits = round(np.log2(context.global_scale))

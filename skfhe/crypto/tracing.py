@@ -108,9 +108,7 @@ class TracingEvaluator:
 
     def fresh(self, level: int, scale: float, bound: float, public: bool) -> Traced:
         """A ciphertext as an owner or the key holder sends it."""
-        error = (
-            errors.public_error(self.ring, level) if public else errors.symmetric_error(self.ring)
-        )
+        error = errors.fresh_error(self.ring, level, public)
         encoding = errors.encoding_error(self.ring)
         return self._checked(
             Traced(

@@ -18,12 +18,13 @@ from ..privacy.sensitivity import (
     row_norm,
 )
 from . import defaults, encryption
+from .bounds import Requirement
 from .defaults import Request
 
 MAX_ERROR = 0.05
 MAX_FLOODING = 2.0**-20
 # Share of delta that encryption errors beyond their bounds may take.
-_FAILURE_SHARE = 1e-3
+_FAILURE_SHARE = 1e-2
 _RADIUS_RATIO = 1.2
 _LEAST_RADIUS = 1.0
 _REACH_ROOM = 0.02
@@ -100,7 +101,7 @@ def make_plan(
     multiplier = accounting.calibrate(request.epsilon, request.delta - failure, optimizer.max_iter)
     factor = RELATION_FACTOR[request.neighboring]
     chosen = encryption.choose(
-        encryption.Requirement(
+        Requirement(
             problem=problem,
             polynomials=polynomials,
             contributions=least_contributions(polynomials, problem.intercept_column),
@@ -108,16 +109,17 @@ def make_plan(
             noise_multiplier=multiplier,
             relation_factor=factor,
             n_releases=optimizer.max_iter,
-            failure=failure / 2 / (1 + math.exp(request.epsilon)),
+            failure=failure / (1 + math.exp(request.epsilon)),
             max_error=MAX_ERROR,
             max_flooding=MAX_FLOODING if n_owners > 1 else math.inf,
             n_owners=n_owners,
         ),
         context,
     )
-    if chosen.margin_slack > _REACH_ROOM * largest_reach:
+    bounds = chosen.bounds
+    if bounds.margin_slack > _REACH_ROOM * largest_reach:
         raise InfeasiblePlan(
-            f"encryption errors may move a margin by {chosen.margin_slack:.2g}, but the longest "
+            f"encryption errors may move a margin by {bounds.margin_slack:.2g}, but the longest "
             f"interval leaves {_REACH_ROOM * largest_reach:.2g}; use a larger weight_norm or a "
             "context with a larger scale."
         )
@@ -127,7 +129,7 @@ def make_plan(
         used.poly_modulus_degree,
         optimizer.max_iter * n_owners,
     )
-    sensitivity = factor * (1 + chosen.row_slack) + chosen.error
+    sensitivity = factor * (1 + bounds.row_slack) + bounds.error
     layout = Layout.of(problem, used, n_owners)
     effective = used.noise_units * layout.output_norm / used.output_scale / sensitivity * shrink
     return TrainingPlan(
@@ -137,9 +139,9 @@ def make_plan(
             polynomials=polynomials,
             contributions=contributions,
             neighboring=request.neighboring,
-            row_slack=chosen.row_slack,
-            margin_slack=chosen.margin_slack,
-            error=chosen.error,
+            row_slack=bounds.row_slack,
+            margin_slack=bounds.margin_slack,
+            error=bounds.error,
             sensitivity=sensitivity,
             failure_probability=failure + slack,
         ),
@@ -150,7 +152,7 @@ def make_plan(
             n_releases=optimizer.max_iter,
             n_owners=n_owners,
             n_colluding=n_colluding,
-            flooding=chosen.flooding,
+            flooding=bounds.flooding,
         ),
         used,
         chosen.prediction,

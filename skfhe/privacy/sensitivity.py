@@ -83,7 +83,7 @@ def contribution_bound(
     norm = row_norm(intercept_column)
     if weights.shape[1] == 1:
         low, high = approximation.range_on(middle - half, middle + half)
-        return norm * float(np.max(np.maximum(np.abs([low, high]), np.abs(1 - np.array([low, high])))))
+        return norm * max(float(np.max(np.abs([p, 1 - p]))) for p in (low, high))
     edges = np.linspace(-1.0, 1.0, _CELLS + 1)
     centre = (edges[1:] + edges[:-1]) / 2
     p = approximation(middle[:, None] + half[:, None] * centre)
@@ -108,7 +108,9 @@ def reach(weights: NDArray, intercept_column: float, margin_slack: float) -> flo
     return float(np.max(middle + np.linalg.norm(body, axis=0))) + margin_slack
 
 
-def contribution_table(n_outputs: int, intercept_column: float, largest: float) -> tuple[float, ...]:
+def contribution_table(
+    n_outputs: int, intercept_column: float, largest: float
+) -> tuple[float, ...]:
     """The declared values of S, a geometric grid that a bound is rounded up to.
 
     No weights have a smaller S than the first: for one output |p - y| >= 1/2 for the worse

@@ -139,7 +139,7 @@ class DataOwner:
             outputs = targets[:, None] == np.arange(problem.n_outputs)
         top = len(used.primes) - 2
         sections = [
-            self._encryptor.encrypt(layout.pack_rows(rows, group), used.scale, top)
+            self._encryptor.encrypt(layout.pack_rows(rows, group), used.row_scale, top)
             for group in range(layout.groups)
         ]
         labels = layout.pack_labels(outputs.astype(float))
@@ -183,9 +183,7 @@ class DataOwner:
 
 def check_rows(X, data_norm: float) -> RowCheck:
     """The statistics behind `DataOwner.check`."""
-    norms = (
-        sparse.linalg.norm(X, axis=1) if sparse.issparse(X) else np.linalg.norm(X, axis=1)
-    )
+    norms = sparse.linalg.norm(X, axis=1) if sparse.issparse(X) else np.linalg.norm(X, axis=1)
     return RowCheck(
         n_samples=int(norms.size),
         clipped=float(np.mean(norms > data_norm * (1 + 1e-12))),

@@ -81,7 +81,9 @@ def _header(data: bytes) -> tuple[dict[str, Any], int]:
         raise MessageError("these bytes are no message of this package and format version.")
     body, checksum = data[:-_CHECKSUM], data[-_CHECKSUM:]
     if len(data) < start + _CHECKSUM or hashlib.sha256(body).digest() != checksum:
-        raise MessageError("this message is truncated or was altered: its checksum does not match.")
+        raise MessageError(
+            "this message is truncated or was altered: its checksum does not match."
+        )
     end = start + int.from_bytes(data[len(_MAGIC) : start], "little")
     try:
         header = json.loads(data[start:end])

@@ -1,0 +1,272 @@
+"""Odd polynomials that stand in for the logistic sigmoid, with facts proved about each."""
+
+import sys
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+from numbers import Integral, Real
+
+import numpy as np
+from numpy.polynomial import chebyshev
+
+from .facts import (
+    MAX_DEGREE,
+    full,
+    roots,
+    slope_range,
+    slope_series,
+    slope_slack,
+    sup_error,
+    value_slack,
+)
+from .fitting import least_squares, minimax, monotone
+
+__all__ = ["PolynomialApproximation"]
+
+_SOLVERS = {"minimax": minimax, "least_squares": least_squares, "monotone": monotone}
+_FACTS = ("sup_error", "max_abs", "min_derivative", "max_derivative")
+_MAX_RADIUS = 1000.0  # beyond, the grid no longer resolves the sigmoid's rise around zero
+
+
+@dataclass(frozen=True)
+class PolynomialApproximation:
+    """A polynomial p, odd about 1/2, for the logistic sigmoid s on [-radius, radius].
+
+    Everything here is public: it depends on no data. Use :meth:`fit`; the constructor computes
+    the facts from the coefficients, so an object cannot carry a fact that is not its own (the
+    module's docstring derives them). Outside the interval p diverges and no fact holds.
+
+    Parameters
+    ----------
+    degree : int
+        Odd, from 1 to 15.
+    radius : float
+        R, above 0 and at most 1000, in units of the margin z.
+    kind : {"minimax", "least_squares", "monotone"}
+        How the coefficients were chosen; "monotone" is refused if p' is negative somewhere.
+    coef : tuple of float, length (degree + 1) / 2
+        Coefficients of p - 1/2 in T_1, T_3, ..., T_degree of z / radius, none above 2.
+
+    Attributes
+    ----------
+    sup_error : float
+        Upper bound of max abs(p - s) on the interval.
+    max_abs : float
+        max abs(p) on the interval, rounded upwards.
+    min_derivative, max_derivative : float
+        Extremes of dp/dz (per unit of z, not of z / radius) there, rounded outwards.
+
+    Raises
+    ------
+    ValueError
+        If an argument is not as described.
+    """
+
+    degree: int
+    radius: float
+    kind: str
+    coef: tuple[float, ...]
+    sup_error: float = field(init=False)
+    max_abs: float = field(init=False)
+    min_derivative: float = field(init=False)
+    max_derivative: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        degree, radius, kind = _checked(self.degree, self.radius, self.kind)
+        coef = tuple(_number("every entry of coef", c) for c in self.coef)
+        terms = (degree + 1) // 2
+        # |c_k| <= (4 / pi) max |p - 1/2|, so a larger entry belongs to no use of this class.
+        if len(coef) != terms or max(map(abs, coef)) > 2:
+            raise ValueError(
+                f"coef must be (degree + 1) / 2 = {terms} numbers from -2 to 2, got {coef}; use "
+                f"PolynomialApproximation.fit to get coefficients."
+            )
+        self._set(degree=degree, radius=radius, kind=kind, coef=coef)
+        low, high = slope_range(np.array(coef))
+        self._set(
+            sup_error=sup_error(np.array(coef), radius),
+            max_abs=float(self.range_on(-radius, radius)[1]),  # see residual_bound
+            min_derivative=low / radius,
+            max_derivative=high / radius,
+        )
+        if kind == "monotone" and not self.monotone:
+            raise ValueError(
+                f"kind='monotone' needs p' >= 0 on the interval, got a slope of "
+                f"{self.min_derivative:.3g}; use PolynomialApproximation.fit to get coefficients."
+            )
+
+    def _set(self, **values) -> None:
+        for name, value in values.items():
+            object.__setattr__(self, name, value)  # the way of a frozen dataclass
+
+    @classmethod
+    def fit(cls, degree: int, radius: float, kind: str = "minimax") -> "PolynomialApproximation":
+        """Best approximation of a kind; cached. Parameters and errors are those of the class.
+
+        "minimax" has the least sup error, "least_squares" the least L2 error with uniform weight,
+        "monotone" the least sup error subject to p' >= 0 on the whole interval.
+        """
+        return _fit(*_checked(degree, radius, kind))
+
+    @property
+    def monotone(self) -> bool:
+        """Whether p' >= 0 on the interval is proved (`min_derivative` is rounded downwards)."""
+        return self.min_derivative >= 0.0
+
+    @property
+    def depth(self) -> int:
+        """Multiplicative depth ceil(log2(degree + 1)): the degree's length in bits."""
+        return self.degree.bit_length()
+
+    @property
+    def odd_coefficients(self) -> np.ndarray:
+        """c_1, c_3, ..., c_degree with p(z) - 1/2 = sum of c_k z^k, shape ((degree + 1) / 2,).
+
+        The change of basis amplifies rounding by up to (1 + sqrt(2))^degree, 6e5 at degree 15;
+        the facts are those of `coef`.
+        """
+        monomial = np.zeros(self.degree + 1)
+        trimmed = chebyshev.cheb2poly(full(self.coef))
+        monomial[: len(trimmed)] = trimmed
+        return monomial[1::2] / self.radius ** np.arange(1.0, self.degree + 1, 2)
+
+    def __call__(self, z: np.ndarray | float) -> np.ndarray | float:
+        """p(z), of the shape of z."""
+        return 0.5 + chebyshev.chebval(np.asarray(z, float) / self.radius, full(self.coef))
+
+    def derivative(self, z: np.ndarray | float) -> np.ndarray | float:
+        """dp/dz at z, of the shape of z."""
+        slope = chebyshev.chebder(full(self.coef))
+        return chebyshev.chebval(np.asarray(z, float) / self.radius, slope) / self.radius
+
+    def range_on(
+        self, low: np.ndarray | float, high: np.ndarray | float
+    ) -> tuple[np.ndarray | float, np.ndarray | float]:
+        """Smallest and largest value of p on [low, high], rounded outwards.
+
+        An extreme of p on a subinterval lies at an end or at a critical point inside it.
+
+        Parameters
+        ----------
+        low, high : float or array
+            Ends, -radius <= low <= high <= radius (up to a relative 1e-12, for rounding in
+            whoever computed them); they broadcast, one subinterval per entry.
+
+        Returns
+        -------
+        minimum, maximum : float or array of the broadcast shape
+
+        Raises
+        ------
+        ValueError
+            If an end is out of order, outside the interval or not a number.
+        """
+        low, high = np.broadcast_arrays(np.asarray(low, float), np.asarray(high, float))
+        limit = self.radius * (1 + 1e-12)
+        valid = (-limit <= low) & (low <= high) & (high <= limit)
+        if not valid.all():
+            first = int(np.argmin(valid))
+            raise ValueError(
+                f"A subinterval must satisfy -{self.radius} <= low <= high <= {self.radius}, got "
+                f"[{low.flat[first]}, {high.flat[first]}]; nothing is known of p outside its "
+                f"interval: fit one with a larger radius."
+            )
+        low, high = np.clip((low, high), -self.radius, self.radius)
+        points, values = self._critical
+        inside = (low[..., None] <= points) & (points <= high[..., None])
+        smallest = np.where(inside, values, np.inf).min(axis=-1, initial=np.inf)
+        largest = np.where(inside, values, -np.inf).max(axis=-1, initial=-np.inf)
+        first, last = self(low), self(high)
+        slack = 2 * value_slack(np.array(self.coef))
+        minimum = np.minimum(np.minimum(first, last), smallest) - slack
+        return minimum, np.maximum(np.maximum(first, last), largest) + slack
+
+    def residual_bound(self, radius: np.ndarray | float | None = None) -> np.ndarray | float:
+        """Bound of abs(p(z) - y) over abs(z) <= radius (default: the whole interval), y in {0, 1}.
+
+        With q = max abs(p - 1/2) the residual is at most q + abs(1/2 - y) = q + 1/2. Since
+        p - 1/2 is odd it takes both signs of q, so one label attains the bound, q + 1/2 is max p
+        on the symmetric interval, and min p = 1 - max p makes it max abs(p) too. A radius that
+        is negative or above that of the approximation raises ValueError.
+        """
+        if radius is None:
+            return self.max_abs
+        return self.range_on(-np.asarray(radius, float), radius)[1]
+
+    def to_dict(self) -> dict:
+        """JSON-ready dict of all fields; :meth:`from_dict` restores an equal object."""
+        names = ("degree", "radius", "kind", "coef", *_FACTS)
+        return {name: getattr(self, name) for name in names} | {"coef": list(self.coef)}
+
+    @classmethod
+    def from_dict(cls, value: dict) -> "PolynomialApproximation":
+        """Restore what :meth:`to_dict` gave, from an untrusted dict, proving its facts again.
+
+        The facts are kept as stored, so that equality survives a machine whose last digits
+        differ. A field that is missing, unknown or malformed, or a fact that differs from the
+        recomputed one by more than the rounding slack (see the module), raises ValueError.
+        """
+        names = {"degree", "radius", "kind", "coef", *_FACTS}
+        if not isinstance(value, dict) or set(value) != names:
+            got = sorted(map(str, value)) if isinstance(value, dict) else type(value).__name__
+            raise ValueError(
+                f"A stored approximation must be a dict with the fields {sorted(names)}, got "
+                f"{got}; write it with to_dict."
+            )
+        if not isinstance(value["coef"], (list, tuple)):
+            raise ValueError(f"coef must be a list of numbers, got {value['coef']!r}.")
+        self = cls(value["degree"], value["radius"], value["kind"], tuple(value["coef"]))
+        coef = np.array(self.coef)
+        slacks = [value_slack(coef)] * 2 + [slope_slack(coef) / self.radius] * 2
+        for name, slack in zip(_FACTS, slacks, strict=True):
+            stored, proved = _number(name, value[name]), getattr(self, name)
+            if abs(stored - proved) > slack:
+                raise ValueError(
+                    f"The stored {name} must be that of the coefficients, {proved!r}, got "
+                    f"{stored!r}; the value was altered: fit the approximation again."
+                )
+            self._set(**{name: stored})
+        if self.kind == "monotone" and not self.monotone:
+            raise ValueError("The stored min_derivative of kind='monotone' must not be negative.")
+        return self
+
+    @cached_property
+    def _critical(self) -> tuple[np.ndarray, np.ndarray]:
+        """Critical points of p in [-radius, radius], as z, and the values of p there."""
+        t = np.sqrt((1 + roots(slope_series(np.array(self.coef)))) / 2)
+        points = self.radius * np.concatenate([-t, t])
+        return points, self(points)
+
+
+def _checked(degree: int, radius: float, kind: str) -> tuple[int, float, str]:
+    """The three arguments in canonical types, or a ValueError."""
+    integer = isinstance(degree, Integral) and not isinstance(degree, bool)
+    if not (integer and degree % 2 == 1 and 1 <= degree <= MAX_DEGREE):
+        why = "."
+        if integer and 1 < degree < MAX_DEGREE:
+            why = ": an even degree adds nothing to an odd function; "
+            why += f"use {degree - 1} or {degree + 1}."
+        raise ValueError(
+            f"degree must be an odd integer from 1 to {MAX_DEGREE}, got {degree!r}{why}"
+        )
+    radius = _number("radius", radius)
+    if not 0 < radius <= _MAX_RADIUS:
+        raise ValueError(
+            f"radius must be a finite number above 0 and at most {_MAX_RADIUS:g}, got {radius!r}; "
+            f"it bounds the margin, the product of weight norm and row norm."
+        )
+    if not isinstance(kind, str) or kind not in _SOLVERS:
+        raise ValueError(f"kind must be one of {', '.join(map(repr, _SOLVERS))}, got {kind!r}.")
+    return int(degree), radius, kind
+
+
+def _number(name: str, value: float) -> float:
+    real = isinstance(value, Real) and not isinstance(value, bool)
+    if not real or not abs(value) <= sys.float_info.max:
+        raise ValueError(f"{name} must be a finite number, got {value!r}.")
+    return float(value)
+
+
+@lru_cache(maxsize=512)
+def _fit(degree: int, radius: float, kind: str) -> PolynomialApproximation:
+    coef = _SOLVERS[kind]((degree + 1) // 2, radius)
+    return PolynomialApproximation(degree, radius, kind, tuple(coef.tolist()))

@@ -1,0 +1,101 @@
+"""A training plan as a page to read."""
+
+from __future__ import annotations
+
+from .plan import TrainingPlan
+
+
+def describe(plan: TrainingPlan) -> str:
+    """The plan's page: data, privacy, approximation, encryption, predicted costs."""
+    return "\n".join(
+        f"{title}\n" + "\n".join(f"  {name:<22}{value}" for name, value in rows)
+        for title, rows in sections(plan)
+    )
+
+
+def sections(plan: TrainingPlan) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Titles and rows (name, value) of the page."""
+    return [
+        (f"Training plan {plan.digest[:12]}", _data(plan)),
+        ("Privacy", _privacy(plan)),
+        ("Approximation", _approximation(plan)),
+        ("Encryption", _encryption(plan)),
+        ("Predicted, one core", _prediction(plan)),
+    ]
+
+
+def _data(plan: TrainingPlan) -> list[tuple[str, str]]:
+    p, o = plan.problem, plan.optimizer
+    return [
+        ("data", f"{p.n_samples} rows, {p.n_features} features, {p.n_classes} classes"),
+        ("row bound", f"norm {p.data_norm:.4g}, intercept column {p.intercept_column:.3g}"),
+        (
+            "optimiser",
+            f"{o.max_iter} steps of {o.learning_rate:.4g}, momentum {o.momentum:.3g}, "
+            f"weights within {o.weight_norm:.4g}",
+        ),
+    ]
+
+
+def _privacy(plan: TrainingPlan) -> list[tuple[str, str]]:
+    c, g = plan.certificate, plan.guarantee
+    relation = "zero-out, n public" if c.neighboring == "add_remove" else "n public"
+    return [
+        ("guarantee", f"({g.epsilon:g}, {g.delta:g})-DP, {c.neighboring} ({relation})"),
+        ("noise multiplier", f"{g.noise_multiplier:.4f} over {g.n_releases} releases"),
+        (
+            "sensitivity",
+            f"{c.sensitivity:.5f} S per release, S from {c.contributions[0]:.3f} to "
+            f"{c.contributions[-1]:.3f} by the released weights",
+        ),
+        ("encryption error", f"2E = {c.error:.2g} S, row slack {c.row_slack:.2g}"),
+        ("out of delta", f"{c.failure_probability:.2g}"),
+        ("owners", f"{g.n_owners}, of whom {g.n_colluding} may collude"),
+        ("flooding", f"{g.flooding:.2g} nats about the key over the whole run"),
+    ]
+
+
+def _approximation(plan: TrainingPlan) -> list[tuple[str, str]]:
+    polynomials = plan.certificate.polynomials
+    first, last = polynomials[0], polynomials[-1]
+    return [
+        (
+            "polynomials",
+            f"{len(polynomials)} of degree {first.degree} ({first.kind}), on intervals from "
+            f"{first.radius:.3g} to {last.radius:.3g}",
+        ),
+        ("sup error", f"{first.sup_error:.2g} to {last.sup_error:.2g}"),
+    ]
+
+
+def _encryption(plan: TrainingPlan) -> list[tuple[str, str]]:
+    e = plan.encryption
+    bits = [prime.bit_length() for prime in e.primes]
+    return [
+        ("ring", f"N = {e.poly_modulus_degree}, primes of {bits} bits"),
+        ("modulus", f"{sum(bits)} bits; {e.security}"),
+        ("packing", f"{2 * e.feature_blocks} features per ciphertext"),
+        ("noise", f"discrete Gaussian, sigma = {e.noise_units} units per coefficient"),
+    ]
+
+
+def _prediction(plan: TrainingPlan) -> list[tuple[str, str]]:
+    cost = plan.prediction
+    megabytes = [
+        f"{size / 1e6:.3g} {name}"
+        for name, size in (
+            ("keys", cost.key_bytes),
+            ("data", cost.data_bytes),
+            ("per step", cost.step_bytes),
+            ("peak memory", cost.memory_bytes),
+        )
+    ]
+    return [
+        (
+            "seconds",
+            f"{cost.seconds_per_step:.2g} per step, {cost.key_seconds:.2g} keys, "
+            f"{cost.encryption_seconds:.2g} encryption",
+        ),
+        ("megabytes", ", ".join(megabytes)),
+        ("key switches", f"{sum(cost.key_switches.values())} per step"),
+    ]

@@ -1,0 +1,286 @@
+r"""What CKKS errors can do to a release, for a given ring, layout and scale.
+
+Condition on all keys and all encryption randomness. Between neighbours a release then differs by
+(a) one row's contribution, as the circuit really computes it, and (b) roundings that fall out
+anew because some ciphertext differs. For (a), the row's own errors enlarge its norm by the
+relative `row_slack`. For (b), let E bound the L2 norm, over all plaintext coefficients, of what
+roundings add to a release, for any data set; two data sets then differ by at most 2E.
+
+**Root mean square.** The tracer (`skfhe.crypto.tracing`) gives the standard deviation delta_e
+that roundings cause in a slot of the residuals, in units of S. A sum over rows,
+sum_i delta_i x_i, has expected squared norm sum_i delta_e^2 ||x_i||^2 <= n' X^2 delta_e^2 with
+n' the rows with padding: each of the m copies of a row in the slots (`skfhe.packing`) carries an
+error of its own, which cancels what the other features of its ciphertext add. With K outputs, G
+ciphertexts per chunk, rho_x the rounding of encoded rows and kappa, r the coefficient errors of
+a key switch and of the last rescale in units of the sums,
+
+    rms^2 = n' K X^2 delta_e^2 + n' G rho_x^2 + N (2 kappa + r)^2,
+
+2 kappa because the scale doubles at every merge, 1 + 1/2 + 1/4 + ... < 2, and N because it is
+all coefficients that the key holder sees, outputs or not.
+
+**Tail.** The error vector is a sum of many independent roundings, taken as Gaussian. Among
+Gaussian vectors of one root mean square norm, P(norm > t rms) is largest, for t^2 > 1.54, where
+all of it lies in one direction (Szekely and Bakirov 2003, Probab. Theory Relat. Fields 126), so
+the normal quantile holds for every covariance, and so for every data set.
+
+**Single slots.** A slot sees r_1(zeta_j) s(zeta_j) for a rounding r_1 and the secret s. Sums over
+slots see the mean of |s(zeta_j)|^2, which is ||s||^2; one slot can see ln(N/beta) times as much,
+with probability beta over the key.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import astuple, dataclass
+
+from scipy.special import ndtri
+
+from ..approximation import PolynomialApproximation
+from ..circuits.arithmetic import Arithmetic
+from ..circuits.logistic import EncryptedChunk, gradient, margins, residuals
+from ..circuits.polynomial import FactoredPolynomial, evaluate
+from ..crypto import errors
+from ..crypto.parameters import Ring
+from ..crypto.tracing import Traced, TracingEvaluator
+from ..packing import Layout
+from ..plan import Problem
+
+PRODUCT_LEVEL = 1
+
+
+@dataclass(frozen=True)
+class Requirement:
+    """What encryption must serve; all of it public.
+
+    Attributes
+    ----------
+    problem : Problem
+        The shape of the data.
+    polynomials : sequence of PolynomialApproximation
+        The declared approximations.
+    contributions : sequence of float
+        The least S that each approximation is used with.
+    row_norm : float
+        X.
+    noise_multiplier : float
+        Of the noise, before encryption errors enlarge the sensitivity.
+    relation_factor : float
+        1 or 2: sensitivity in units of S.
+    n_releases : int
+        Steps.
+    failure : float
+        Probability that any error of the run may exceed its bound.
+    max_error : float
+        Largest 2E allowed, relative to the sensitivity.
+    max_flooding : float
+        Largest number of nats that releases may tell about decryption errors.
+    n_owners : int
+        Owners; a single one holds the key and encrypts symmetrically.
+    """
+
+    problem: Problem
+    polynomials: Sequence[PolynomialApproximation]
+    contributions: Sequence[float]
+    row_norm: float
+    noise_multiplier: float
+    relation_factor: float
+    n_releases: int
+    failure: float
+    max_error: float
+    max_flooding: float
+    n_owners: int
+
+    @property
+    def symmetric(self) -> bool:
+        """Whether rows are encrypted under the secret key."""
+        return self.n_owners == 1
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A ring, a layout and scales: all that the circuit needs to be traced.
+
+    Attributes
+    ----------
+    ring : Ring
+        The ring.
+    layout : Layout
+        Where values sit.
+    scale_bits, row_scale_bits : int
+        log2 of the scale of weights and labels, and of rows.
+    """
+
+    ring: Ring
+    layout: Layout
+    scale_bits: int
+    row_scale_bits: int
+
+    @property
+    def scale(self) -> float:
+        """Scale of weights and labels."""
+        return 2.0**self.scale_bits
+
+    @property
+    def row_scale(self) -> float:
+        """Scale of rows."""
+        return 2.0**self.row_scale_bits
+
+    @property
+    def waterline(self) -> float:
+        """The smallest scale to rescale to: primes lie just below a power of two."""
+        return 2.0 ** (self.scale_bits - 1)
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What errors can do, in units of S.
+
+    Attributes
+    ----------
+    error : float
+        2E.
+    row_slack : float
+        Relative excess of one row's contribution.
+    margin_slack : float
+        How far a margin may be moved.
+    flooding : float
+        Nats that all releases tell about decryption errors.
+    """
+
+    error: float
+    row_slack: float
+    margin_slack: float
+    flooding: float
+
+    def meet(self, requirement: Requirement) -> bool:
+        """Whether errors are small enough."""
+        return (
+            self.error <= requirement.max_error * requirement.relation_factor
+            and self.flooding <= requirement.max_flooding
+        )
+
+
+@dataclass(frozen=True)
+class TracedCore:
+    """The part of a step that errors matter in, for one polynomial at its least S."""
+
+    tracer: TracingEvaluator
+    factored: FactoredPolynomial
+    divisor: float
+    margin: Traced
+    core: Traced
+
+
+def trace_core(requirement: Requirement, candidate: Candidate, index: int) -> TracedCore:
+    """Follow margins and polynomial of one chunk.
+
+    |X_g| and |W_g| in a slot enter as shares whose squares add up to m X^2 and m (alpha W)^2
+    (Cauchy-Schwarz over a ciphertext's m powers of X).
+    """
+    ring, layout = candidate.ring, candidate.layout
+    tracer = TracingEvaluator(ring)
+    arithmetic = Arithmetic(tracer, candidate.waterline)
+    divisor = requirement.contributions[index]
+    factored = FactoredPolynomial.of(requirement.polynomials[index], divisor)
+    share = math.sqrt(layout.feature_blocks / layout.groups)
+    level, norm = ring.top_level, requirement.row_norm
+    row = tracer.fresh(level, candidate.row_scale, norm * share, not requirement.symmetric)
+    weight = tracer.fresh(level, candidate.scale, factored.reach / norm * share, False)
+    margin = margins(arithmetic, layout, [row] * layout.groups, [weight] * layout.groups)
+    core = evaluate(arithmetic, factored, margin)
+    return TracedCore(tracer, factored, divisor, margin, core)
+
+
+def label_level(candidate: Candidate, core: Traced) -> int:
+    """Where labels enter: with the core, or a level above it if there its scale is too small
+    for the constant that lands them on it to be precise."""
+    return core.level + (core.scale < 2.0**20 * candidate.scale)
+
+
+def trace_step(requirement: Requirement, candidate: Candidate) -> TracingEvaluator:
+    """Count the operations of one whole step."""
+    ring, layout = candidate.ring, candidate.layout
+    core = trace_core(requirement, candidate, -1)
+    tracer = TracingEvaluator(ring, follow_errors=False)
+
+    def fresh(level: int, scale: float) -> Traced:
+        return tracer.fresh(level, scale, 2.0**-20, False)
+
+    chunk = EncryptedChunk(
+        [fresh(ring.top_level, candidate.row_scale)] * layout.groups,
+        [fresh(PRODUCT_LEVEL, candidate.row_scale)] * layout.groups,
+        fresh(label_level(candidate, core.core), candidate.scale),
+    )
+    gradient(
+        Arithmetic(tracer, candidate.waterline),
+        layout,
+        core.factored,
+        core.divisor,
+        [chunk] * layout.chunks,
+        [fresh(ring.top_level, candidate.scale)] * layout.groups,
+    )
+    return tracer
+
+
+def sum_scale(candidate: Candidate, core: Traced) -> float:
+    """Scale of the projected mean of all products, before the last rescale."""
+    return core.scale * candidate.row_scale * candidate.layout.class_span
+
+
+def error_bounds(requirement: Requirement, candidate: Candidate, indices: Iterable[int]) -> Bounds:
+    """The worst bounds over the polynomials of the given indices."""
+    # Each step may fail for a vector or a single slot, in either of two neighbours.
+    beta = requirement.failure / (4 * requirement.n_releases)
+    worst = (0.0, 0.0, 0.0, 0.0)
+    for index in indices:
+        bounds = _bounds(requirement, candidate, trace_core(requirement, candidate, index), beta)
+        worst = tuple(max(a, b) for a, b in zip(worst, astuple(bounds), strict=True))
+    return Bounds(*worst)
+
+
+def _bounds(
+    requirement: Requirement, candidate: Candidate, traced: TracedCore, beta: float
+) -> Bounds:
+    ring, layout, symmetric = candidate.ring, candidate.layout, requirement.symmetric
+    n, norm, outputs = ring.poly_modulus_degree, requirement.row_norm, layout.n_outputs
+    padded = layout.chunks * layout.rows_per_chunk
+    labels = traced.tracer.fresh(
+        label_level(candidate, traced.core), candidate.scale, 0.5, not symmetric
+    )
+    arithmetic = Arithmetic(traced.tracer, candidate.waterline)
+    residual = residuals(arithmetic, traced.core, labels, traced.divisor)
+    sums = sum_scale(candidate, traced.core) / layout.output_norm
+    tail = 2 * errors.key_switch_error(ring, PRODUCT_LEVEL) * layout.class_span / sums
+    tail += errors.rescale_error(ring) * ring.primes[PRODUCT_LEVEL] / sums
+
+    def rms(residual_error: float, row_error: float) -> float:
+        return math.sqrt(
+            padded * outputs * (norm * residual_error) ** 2
+            + padded * layout.groups * row_error**2
+            + n * tail**2
+        )
+
+    slot = math.sqrt(n) / candidate.row_scale
+    fresh = errors.fresh_error(ring, ring.top_level, public=not symmetric)
+    encoded = errors.encoding_error(ring)
+    either = residual.rounding_error + residual.fixed_error
+    quantile = -float(ndtri(beta / 2))
+    all_slots = layout.chunks * layout.slots
+    single = math.sqrt(-2 * math.log(beta / n) * -math.log(beta / all_slots))
+    # The norm of a row's own error: a chi variable; the secret enters a symmetric one nowhere.
+    row_error = (fresh + encoded) * slot
+    row_error *= math.sqrt(layout.n_columns) + math.sqrt(-2 * math.log(beta / all_slots))
+    if not symmetric:
+        row_error *= math.sqrt(-math.log(beta / n))
+    noise = requirement.noise_multiplier * requirement.relation_factor
+    margin_error = traced.margin.fixed_error + traced.margin.rounding_error
+    return Bounds(
+        error=2 * quantile * rms(residual.rounding_error, encoded * slot),
+        row_slack=single * math.sqrt(outputs) * either * norm + row_error / norm,
+        margin_slack=single * margin_error / abs(traced.factored.alpha),
+        flooding=requirement.n_releases
+        / 2
+        * (quantile * rms(either, (fresh + encoded) * slot) / noise) ** 2,
+    )
