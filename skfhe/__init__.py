@@ -12,6 +12,7 @@ from .exceptions import (
 )
 from .linear_model import EncryptedDPLogisticRegression
 from .plan import TrainingPlan
+from .preprocessing import BoundsScaler
 from .protocol.data_owner import DataOwner
 from .protocol.dataset import EncryptedDataset
 from .protocol.evaluator import Evaluator
@@ -20,6 +21,7 @@ from .protocol.key_holder import KeyHolder
 __version__ = "0.1.0"
 
 __all__ = [
+    "BoundsScaler",
     "BudgetExceeded",
     "CKKSParameters",
     "DataOwner",

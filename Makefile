@@ -1,0 +1,59 @@
+# Everything runs in a virtual environment of its own; only Python (with venv) and make are needed.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+JOBS ?= 2
+
+.PHONY: help demo test test-all lint docs bench bench-operations bench-training clean
+help:  ## List the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/	/'
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
+	  || { echo "Python 3.10 or newer is needed; set PYTHON=python3.x"; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null \
+	  || { echo "venv is missing: install it first (on Debian: apt install python3-venv)"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: $(BIN)/python setup.cfg pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@
+
+$(VENV)/.installed-docs: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
+	@touch $@
+
+demo: $(VENV)/.installed  ## Train on encrypted data and print what it costs
+	$(BIN)/python examples/demo.py
+
+test: $(VENV)/.installed-dev  ## Run the tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) -m 'not slow'
+
+test-all: $(VENV)/.installed-dev  ## Run the slow tests too
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS)
+
+test-versions: $(VENV)/.installed  ## Run the tests with the oldest and the newest versions found
+	$(BIN)/python tests/versions.py
+
+lint: $(VENV)/.installed-dev  ## Check style
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+docs: $(VENV)/.installed-docs  ## Build the documentation
+	$(BIN)/sphinx-build -W -q -b html docs docs/_build/html
+	@echo docs/_build/html/index.html
+
+bench: bench-operations bench-training  ## Measure operations and training
+
+bench-operations: $(VENV)/.installed  ## What single operations cost
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/operations.py
+
+bench-training: $(VENV)/.installed  ## Accuracy, seconds, memory on real data, one core
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/training.py
+
+clean:  ## Remove what was built
+	rm -rf $(VENV) build dist *.egg-info docs/_build .pytest_cache .ruff_cache .hypothesis
