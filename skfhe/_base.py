@@ -111,7 +111,7 @@ class EncryptedDPClassifier(ClassifierMixin, BaseEstimator):
     """Checks, planning and the session, for estimators that differ in their circuit."""
 
     _parameter_constraints: dict = {
-        "epsilon": [Interval(Real, 0, None, closed="neither")],
+        "epsilon": [Interval(Real, 0, 100, closed="right")],
         "delta": [Interval(Real, 0, 1, closed="neither")],
         "degree": [Interval(Integral, 1, 15, closed="both")],
         "fit_intercept": ["boolean"],
@@ -255,9 +255,15 @@ class EncryptedDPClassifier(ClassifierMixin, BaseEstimator):
         return validate_data(self, X, accept_sparse="csr", dtype=np.float64, reset=False)
 
     def _warn_of_clipping(self, X, plan: TrainingPlan) -> None:
-        """Tell the owner, and nobody else, that the row bound spoils the data."""
-        check = check_rows(X, plan.problem.data_norm)
-        if check.clipped > 0.5:
+        """Tell the owner, and nobody else, that shortening rows spoils the data.
+
+        A given data_norm is meant to hold most rows. "auto" is meant to shorten rows, but only
+        such as columns within [-1, 1] can make: none longer than sqrt(n_features).
+        """
+        automatic = isinstance(self.data_norm, str)
+        limit = np.sqrt(X.shape[1]) if automatic else plan.problem.data_norm
+        if check_rows(X, limit).clipped > 0.5:
+            check = check_rows(X, plan.problem.data_norm)
             warnings.warn(
                 f"{check} Scale the columns with BoundsScaler(public bounds), or give a larger "
                 "data_norm. This warning looked at the data: do not pass it on.",

@@ -23,7 +23,8 @@ class EncryptedDPLogisticRegression(EncryptedDPClassifier):
     Parameters
     ----------
     epsilon, delta : float, default=1.0, 1e-5
-        The privacy guarantee of the fitted model.
+        The privacy guarantee of the fitted model; epsilon up to 100, beyond which it would
+        promise nothing.
     degree : int, default=5
         Odd degree of the polynomial, 1 to 15. Higher ones follow the sigmoid better and take
         more levels.

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -18,20 +19,22 @@ PAIRS = {
 TESTS = ["tests/test_linear_model.py", "tests/test_protocol.py", "tests/test_backends.py"]
 
 
-def works(python: str) -> bool:
-    """Whether a command is there and runs (a version manager's shim may do neither)."""
-    return (
-        shutil.which(python) is not None
-        and subprocess.run([python, "-c", "import venv"], capture_output=True).returncode == 0
-    )
+def find(version: str) -> str | None:
+    """An interpreter of a version that runs: on the path, or among pyenv's."""
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    found = [shutil.which(f"python{version}"), *sorted(pyenv.glob(f"{version}.*/bin/python"))]
+    for python in filter(None, found):
+        if subprocess.run([python, "-c", "import venv"], capture_output=True).returncode == 0:
+            return str(python)
+    return None
 
 
 def main() -> int:
     failures = []
     for name, (version, requirements) in PAIRS.items():
-        python = f"python{version}"
-        if not works(python):
-            print(f"{name}: no {python} here, left out")
+        python = find(version)
+        if python is None:
+            print(f"{name}: no Python {version} here, left out")
             continue
         folder = ROOT / f".venv-{name}"
         inside = str(folder / "bin" / "python")
@@ -41,7 +44,7 @@ def main() -> int:
         result = subprocess.run(
             [inside, "-m", "pytest", "-q", "-m", "not slow", "-n", "2", *TESTS], cwd=ROOT
         )
-        print(f"{name}: {python}, {' '.join(requirements)}: exit code {result.returncode}")
+        print(f"{name}: Python {version}, {' '.join(requirements)}: exit code {result.returncode}")
         failures += [name] * (result.returncode != 0)
     return len(failures)
 

@@ -54,7 +54,8 @@ def context_parameters(context: tenseal.Context) -> CKKSParameters:
     """
     data = context.seal_context().data.key_context_data()
     parameters = data.parms()
-    if parameters.scheme() != seal.SCHEME_TYPE.CKKS:
+    # TenSEAL's and its sealapi's enumerations are different types with the same values.
+    if int(parameters.scheme()) != int(seal.SCHEME_TYPE.CKKS):
         raise InfeasiblePlan(
             "context must be a CKKS context, got another scheme; use SCHEME_TYPE.CKKS."
         )

@@ -72,16 +72,26 @@ def choose(requirement: Requirement, context: CKKSParameters | None) -> Choice:
         milliseconds = cost.step_milliseconds(candidate.ring, candidate.layout, counts)
         priced.append((milliseconds, candidate, counts))
     priced.sort(key=lambda item: item[0])
+    reasons = []
     for _, candidate, counts in priced:
         bounds = error_bounds(requirement, candidate, range(len(requirement.polynomials)))
-        if bounds.meet(requirement):
+        try:
+            _require_precise(requirement, bounds)
             return _chosen(requirement, candidate, bounds, counts)
-    raise InfeasiblePlan(
-        f"encryption errors must stay within 2E = {requirement.max_error:g} of the sensitivity "
-        f"and {requirement.max_flooding:.2g} nats about the key, but the best parameters give "
-        f"2E = {bounds.error / requirement.relation_factor:.2g} and {bounds.flooding:.2g} nats; "
-        "use a lower degree, a smaller weight_norm or a context with a larger scale."
-    )
+        except InfeasiblePlan as reason:
+            reasons.append(reason)
+    raise reasons[0]
+
+
+def _require_precise(requirement: Requirement, bounds: Bounds) -> None:
+    if not bounds.meet(requirement):
+        raise InfeasiblePlan(
+            f"encryption errors must stay within 2E = {requirement.max_error:g} of the "
+            f"sensitivity and {requirement.max_flooding:.2g} nats about the key, but these "
+            f"parameters give 2E = {bounds.error / requirement.relation_factor:.2g} and "
+            f"{bounds.flooding:.2g} nats; use a lower degree, a smaller weight_norm or a context "
+            "with a larger scale."
+        )
 
 
 def _no_depth(requirement: Requirement, context: CKKSParameters | None) -> str:

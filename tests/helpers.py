@@ -1,0 +1,192 @@
+"""What several test files share: plans, rows, parties, and the exact gradient in NumPy."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from skfhe import DataOwner, EncryptedDPLogisticRegression, Evaluator, KeyHolder
+from skfhe._base import make_scheme
+from skfhe.crypto.parameters import Ring
+from skfhe.crypto.simulated import SimulatedScheme
+from skfhe.packing import Layout
+from skfhe.protocol import messages
+
+
+@lru_cache(maxsize=64)
+def make(n=200, d=4, classes=2, n_owners=1, n_colluding=0, **parameters):
+    """A plan of three steps of degree 3, unless told otherwise."""
+    parameters = {"degree": 3, "max_iter": 3, **parameters}
+    return EncryptedDPLogisticRegression(**parameters).plan(n, d, classes, n_owners, n_colluding)
+
+
+def make_rows(plan, seed=0):
+    """Rows within the plan's bound, and targets that depend on them."""
+    rng = np.random.default_rng(seed)
+    p = plan.problem
+    X = rng.uniform(-1, 1, (p.n_samples, p.n_features))
+    X *= p.data_norm / np.linalg.norm(X, axis=1).max()
+    if p.n_classes == 2:
+        return X, (X[:, 0] + 0.1 * rng.normal(size=len(X)) > 0).astype(int)
+    return X, np.argmax(X[:, : p.n_classes] + 0.1 * rng.random((len(X), p.n_classes)), axis=1)
+
+
+def layout_of(plan):
+    return Layout.of(plan.problem, plan.encryption, plan.guarantee.n_owners)
+
+
+def ring_of(plan):
+    return Ring(plan.encryption.poly_modulus_degree, plan.encryption.primes)
+
+
+def scheme_of(plan, backend="tenseal", errors=False):
+    if backend == "simulated":
+        return SimulatedScheme(ring_of(plan), errors)
+    return make_scheme(backend, plan)
+
+
+def stored_rows(plan, X):
+    """Rows as an owner stores them: shortened, divided by the bound, with the intercept."""
+    p = plan.problem
+    rows = X / np.maximum(np.linalg.norm(X, axis=1, keepdims=True), p.data_norm)
+    return np.hstack([rows, np.full((len(X), 1), p.intercept_column)])
+
+
+def one_hot(plan, targets):
+    if plan.problem.n_outputs == 1:
+        return (np.asarray(targets) == 1).astype(float)[:, None]
+    return (np.asarray(targets)[:, None] == np.arange(plan.problem.n_classes)).astype(float)
+
+
+def exact_sums(plan, indices, weights, X, targets):
+    """sum_i (p(z_i) - y_i) x_i / S, shape (n_columns, n_outputs)."""
+    rows = stored_rows(plan, X)
+    p = plan.certificate.polynomials[indices[0]]
+    residual = p(rows @ weights) - one_hot(plan, targets)
+    return rows.T @ residual / plan.certificate.contributions[indices[1]]
+
+
+def output_columns(layout):
+    """For every item of the merge its position and its two columns, None for none."""
+    m = layout.feature_blocks
+    for item, offset in enumerate(layout.merge_offsets):
+        first = 2 * m * (item // m) + item % m
+        columns = [c if c < layout.n_columns else None for c in (first, first + m)]
+        yield int(offset), columns
+
+
+def exact_coefficients(layout, sums):
+    """Coefficients behind sums: what `Layout.unpack_sums` undoes, zero elsewhere.
+
+    An item's 2C real coefficients c and its C values v = V c, V V^H = 2C, v = a + I a'.
+    """
+    classes, span = layout.class_blocks, layout.class_span
+    roots = layout._roots[:classes]
+    V = roots[:, None] ** (np.arange(2 * classes) * span)
+    padded = np.zeros((layout.n_columns, classes))
+    padded[:, : layout.n_outputs] = sums
+    result = np.zeros((2 * classes, span))
+    for offset, (real, imaginary) in output_columns(layout):
+        value = np.zeros(classes, dtype=complex)
+        if real is not None:
+            value += padded[real]
+        if imaginary is not None:
+            value += padded[imaginary] * layout._imaginary[:classes]
+        result[:, offset] = (V.conj().T @ value).real / classes / layout.rows_per_chunk
+    return result.ravel()
+
+
+def random_weights(plan, rng, scale=None):
+    """A point of the ball about the prior; `scale` 1 is its boundary."""
+    p = plan.problem
+    w = rng.normal(size=(p.n_columns, p.n_outputs))
+    w /= np.linalg.norm(w, axis=0)
+    w *= plan.optimizer.weight_norm * (rng.random() if scale is None else scale)
+    w[-1] += p.prior_margin / p.intercept_column
+    return w
+
+
+@dataclass
+class Parties:
+    """One key holder, an evaluator and owners, with rows loaded."""
+
+    key_holder: KeyHolder
+    evaluator: Evaluator
+    owners: list
+    X: np.ndarray
+    targets: np.ndarray
+
+    @property
+    def plan(self):
+        return self.key_holder.plan
+
+    def step(self):
+        """One whole step's reply; not released."""
+        k = self.key_holder
+        return self.evaluator.step(k.weights(), [o.noise(k._step) for o in self.owners])
+
+    def at(self, weights):
+        """The reply at given weights with noise of zeros, at the same step again and again."""
+        k, e = self.key_holder, self.evaluator
+        k._optimizer.point, k._weights, e._next_step = weights, None, k._step
+        zeros = np.zeros(self.plan.encryption.poly_modulus_degree, dtype=np.int64)
+        return e.step(k.weights(), [self.noise_message(zeros, owner=0)])
+
+    def noise_message(self, values, owner=0, **fields):
+        k = self.key_holder
+        ciphertext = k._encryptor.encrypt_integers(values, self.plan.encryption.output_scale, 0)
+        fields = {"run": k.run, "step": k._step, **fields}
+        return messages.pack("noise", self.plan.digest, [ciphertext], owner=owner, **fields)
+
+    def gradient_message(self, values, scale=None, **fields):
+        """A forged reply that encrypts the given coefficients."""
+        k = self.key_holder
+        scale = scale or self.plan.encryption.output_scale
+        section = k._encryptor.encrypt_integers(values, scale, 0)
+        fields = {"run": k.run, "step": k._step, **fields}
+        return messages.pack("gradient", self.plan.digest, [section], **fields)
+
+    def decrypt(self, reply):
+        """Coefficients of a reply in integer units, past the key holder's release."""
+        section = messages.unpack(reply, "gradient", self.plan.digest)[1][0]
+        scale = self.plan.encryption.output_scale
+        return self.key_holder._keys.decrypt(section, 0, scale)
+
+
+def owners_of(key_holder, shares=1, **options):
+    """Owners: a single one with the key, or several under the public key."""
+    plan, scheme = key_holder.plan, key_holder.scheme
+    if plan.guarantee.n_owners == 1:
+        return [DataOwner(plan, key_holder.encryptor(), key_holder.run, **options)]
+    (key,) = messages.unpack(key_holder.public_key(), "public key", plan.digest)[1]
+    return [
+        DataOwner(plan, scheme.encryptor(key), key_holder.run, owner=i, **options)
+        for i in range(plan.guarantee.n_owners)
+    ]
+
+
+def split(n_samples, n_owners):
+    """Slices of very different lengths, one per owner."""
+    ends = [n_samples * (i + 1) ** 2 // n_owners**2 for i in range(n_owners)]
+    return [slice(a, b) for a, b in zip([0, *ends[:-1]], ends, strict=True)]
+
+
+def gather(plan, backend="tenseal", seed=0, data=None, errors=False, **options):
+    """All parties of a plan, ready for the first step."""
+    X, targets = make_rows(plan, seed) if data is None else data
+    key_holder = KeyHolder(plan, scheme_of(plan, backend, errors))
+    evaluator = Evaluator(plan, key_holder.scheme, key_holder.evaluation_keys())
+    owners = owners_of(key_holder, **options)
+    for owner, part in zip(owners, split(len(X), len(owners)), strict=True):
+        evaluator.load(owner.encrypt(X[part], targets[part]))
+    return Parties(key_holder, evaluator, owners, X, targets)
+
+
+def seeded_noise(scale=1.0, seed=0):
+    """Stands in for `discrete_gaussian`: the same standard normals in every run, in order."""
+    rng = np.random.default_rng(seed)
+
+    def draw(sigma, size, random_bytes):
+        return np.rint(scale * sigma * rng.standard_normal(size)).astype(np.int64)
+
+    return draw
