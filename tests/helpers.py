@@ -7,8 +7,9 @@ import numpy as np
 
 from skfhe import DataOwner, EncryptedDPLogisticRegression, Evaluator, KeyHolder
 from skfhe._base import make_scheme
+from skfhe.crypto.embedding import coefficients_to_slots
 from skfhe.crypto.parameters import Ring
-from skfhe.crypto.simulated import SimulatedScheme
+from skfhe.crypto.simulated import SimulatedEncryptor, SimulatedScheme
 from skfhe.packing import Layout
 from skfhe.protocol import messages
 
@@ -106,6 +107,16 @@ def random_weights(plan, rng, scale=None):
     return w
 
 
+def encrypt_any(encryptor, ring, values, scale):
+    """As `encrypt_integers` at level 0, without its bound on the values; not exact."""
+    slots = coefficients_to_slots(ring, values)
+    if isinstance(encryptor, SimulatedEncryptor):
+        return encryptor.encrypt(slots / scale, scale, 0)
+    plaintext = encryptor._encode(slots, 1.0, 0)
+    plaintext.scale = scale
+    return encryptor._encrypt(plaintext)
+
+
 @dataclass
 class Parties:
     """One key holder, an evaluator and owners, with rows loaded."""
@@ -139,10 +150,10 @@ class Parties:
         return messages.pack("noise", self.plan.digest, [ciphertext], owner=owner, **fields)
 
     def gradient_message(self, values, scale=None, **fields):
-        """A forged reply that encrypts the given coefficients."""
+        """A forged reply that encrypts the given coefficients, however large."""
         k = self.key_holder
         scale = scale or self.plan.encryption.output_scale
-        section = k._encryptor.encrypt_integers(values, scale, 0)
+        section = encrypt_any(k._encryptor, ring_of(self.plan), values, scale)
         fields = {"run": k.run, "step": k._step, **fields}
         return messages.pack("gradient", self.plan.digest, [section], **fields)
 

@@ -17,7 +17,7 @@ TREES = {name: ast.parse(path.read_text(), str(path)) for name, path in FILES.it
 # Layers from the top down: a module may import from layers below its own, and within its own.
 LAYERS = (
     {"cli", "displays", "reporting"},
-    {"service", "_base", "linear_model", "neural_network"},
+    {"service", "_base", "linear_model", "neural_network", "preprocessing"},
     {"protocol"},
     {"planning"},
     {"circuits", "privacy"},
@@ -41,6 +41,7 @@ FORBIDDEN = {
     ("circuits", "privacy"),
     ("service", "_base"),
     ("_base", "linear_model"),
+    *(("preprocessing", room) for room in RANK if room not in {"preprocessing", "privacy", "exceptions"}),
 }
 
 

@@ -1,8 +1,8 @@
 """What operations cost on one core, to compare layouts and to predict a run.
 
 Coefficients are fits to SEAL 4.1 through TenSEAL 0.3.18 on one core of an AMD EPYC machine at
-N = 8192 (`benchmarks/operations.py` prints them again); other degrees scale by N log N. Only
-ratios matter for the choice of a layout.
+N = 8192; `make bench-operations` prints a machine's own beside them. Other degrees scale by
+N log N. Only ratios matter for the choice of a layout.
 """
 
 from __future__ import annotations
@@ -14,36 +14,36 @@ from ..crypto.parameters import Ring
 from ..packing import Layout
 from ..plan import Prediction
 
-_MILLISECONDS = {
-    "multiply": lambda k: 0.115 * k,
-    "multiply_plain": lambda k: 0.055 * k,
-    "add": lambda k: 0.023 * k,
-    "rescale": lambda k: 0.18 * k,
-    "key_switch": lambda k: 0.11 * k**2 + 0.33 * k + 0.25,
-}
+_LINEAR = {"multiply": 0.115, "multiply_plain": 0.055, "add": 0.023, "rescale": 0.18}
 
 
-def _relative(ring: Ring) -> float:
-    n = ring.poly_modulus_degree
-    return n * math.log2(n) / (8192 * 13)
+def operation_milliseconds(name: str, level: int) -> float:
+    """Milliseconds of one operation on k = level + 1 primes at N = 8192.
+
+    A key switch transforms k digits for each of k + 1 primes; everything else is linear in k.
+    """
+    k = level + 1
+    if name == "key_switch":
+        return 0.11 * k**2 + 0.33 * k + 0.25
+    return _LINEAR[name] * k
 
 
-def _encrypted(ring: Ring, level: int) -> float:
+def message_milliseconds(ring: Ring, level: int) -> float:
     """Milliseconds to encode, encrypt, serialise and load one ciphertext."""
     return (1.4 + 1.1 * (level + 1)) * _relative(ring)
 
 
 def evaluation_milliseconds(ring: Ring, counts: Counter[tuple[str, int]]) -> float:
     """Milliseconds of traced operations."""
-    total = sum(_MILLISECONDS[name](level + 1) * n for (name, level), n in counts.items())
+    total = sum(operation_milliseconds(name, level) * n for (name, level), n in counts.items())
     return total * _relative(ring)
 
 
 def step_milliseconds(ring: Ring, layout: Layout, counts: Counter[tuple[str, int]]) -> float:
     """Milliseconds of one step: weights, circuit, noise, release."""
-    weights = layout.groups * _encrypted(ring, ring.top_level)
-    release = 8.0 * _relative(ring) * layout.poly_modulus_degree / 8192
-    return weights + evaluation_milliseconds(ring, counts) + release
+    weights = layout.groups * message_milliseconds(ring, ring.top_level)
+    noise_and_release = 8.0 * _relative(ring)
+    return weights + evaluation_milliseconds(ring, counts) + noise_and_release
 
 
 def predict(
@@ -53,7 +53,7 @@ def predict(
 
     A polynomial takes 8 N bytes per prime; a ciphertext has two of them, of which a seeded one
     (symmetric encryption) sends only one; a key-switching key has one ciphertext over all primes
-    for every data prime.
+    for every data prime. Bytes are counted before compression.
     """
     polynomial = 8 * ring.poly_modulus_degree
     data_primes = ring.top_level + 1
@@ -63,17 +63,21 @@ def predict(
     n_keys = len(layout.elements) + 1
     data_bytes = ciphertexts * sent
     loaded = ciphertexts * 2 * polynomial * (data_primes + low_level + 1)
-    switches: dict[int, int] = {}
-    for (name, level), count in sorted(counts.items()):
-        if name == "key_switch":
-            switches[level] = count
+    switches = {
+        level: count for (name, level), count in sorted(counts.items()) if name == "key_switch"
+    }
     return Prediction(
         seconds_per_step=step_milliseconds(ring, layout, counts) / 1e3,
         key_seconds=n_keys * 8e-3 * data_primes * _relative(ring),
-        encryption_seconds=ciphertexts * _encrypted(ring, ring.top_level) / 1e3,
+        encryption_seconds=ciphertexts * message_milliseconds(ring, ring.top_level) / 1e3,
         key_bytes=n_keys * key,
         data_bytes=data_bytes,
         step_bytes=layout.groups * polynomial * data_primes + 4 * polynomial,
-        memory_bytes=200_000_000 + data_bytes + loaded + 4 * n_keys * key,
+        memory_bytes=200_000_000 + loaded + 4 * n_keys * key,
         key_switches=switches,
     )
+
+
+def _relative(ring: Ring) -> float:
+    n = ring.poly_modulus_degree
+    return n * math.log2(n) / (8192 * 13)

@@ -1,0 +1,19 @@
+"""The machine that a benchmark runs on."""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+
+
+def pin_to_one_core() -> None:
+    """Keep this process on one core, where the system lets us."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+
+
+def peak_memory() -> int:
+    """Largest resident set of this process so far, in bytes."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
