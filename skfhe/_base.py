@@ -16,8 +16,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from .crypto.backend import Scheme
-from .crypto.parameters import CKKSParameters, Ring
+from .crypto.parameters import CKKSParameters
 from .exceptions import InfeasiblePlan, PrivacyLeakWarning, SeededNoiseWarning
 from .plan import TrainingPlan
 from .privacy import accounting
@@ -25,6 +24,7 @@ from .privacy.noise import RandomBytes, seeded_bytes
 from .protocol.data_owner import check_rows
 from .protocol.dataset import EncryptedDataset
 from .protocol.key_holder import KeyHolder
+from .protocol.schemes import plan_scheme
 from .protocol.session import Costs, Outcome, run_session, train_encrypted
 
 AUTO_POSITIVE = [Interval(Real, 0, None, closed="neither"), StrOptions({"auto"})]
@@ -176,7 +176,7 @@ class EncryptedDPClassifier(ClassifierMixin, BaseEstimator):
         _require_memory(plan)
         self._warn_of_clipping(X, plan)
         random_bytes = self._noise_source()
-        scheme = make_scheme(self.backend, plan)
+        scheme = plan_scheme(plan, self.backend)
         outcome = run_session(
             plan, scheme, X, targets, costs, random_bytes=random_bytes, verbose=self.verbose
         )
@@ -310,18 +310,6 @@ def history(outcome: Outcome) -> dict[str, list[float]]:
             "step": costs.step_bytes,
         },
     }
-
-
-def make_scheme(backend: str, plan: TrainingPlan) -> Scheme:
-    """The backend of that name for the plan's ring."""
-    ring = Ring(plan.encryption.poly_modulus_degree, plan.encryption.primes)
-    if backend == "simulated":
-        from .crypto.simulated import SimulatedScheme
-
-        return SimulatedScheme(ring)
-    from .crypto.tenseal import TensealScheme
-
-    return TensealScheme(ring)
 
 
 def resolve_context(context) -> CKKSParameters | None:

@@ -139,6 +139,12 @@ class Layout:
         """The value of I = X^(N/2) in slot j: i for even j, -i for odd, as 3^j mod 4 is 1, 3."""
         return 1j * (1 - 2 * (np.arange(self.slots) % 2))
 
+    @cached_property
+    def _units(self) -> NDArray[np.complex128]:
+        """Slots of I^part X^power, shape (2, m, slots): what a group's columns ride on."""
+        powers = self._roots ** np.arange(self.feature_blocks)[:, None]
+        return np.stack([powers, self._imaginary * powers])
+
     def _columns(self, group: int) -> list[tuple[int, int, int]]:
         """(column, power, part) of every column in a group; part 1 is the imaginary one."""
         m = self.feature_blocks
@@ -165,7 +171,7 @@ class Layout:
             values = np.zeros(self.rows_per_chunk)
             values[: len(rows)] = rows[:, column]
             repeated = np.tile(np.repeat(values, self.class_blocks), self.feature_blocks)
-            slots += repeated * self._roots**power * (self._imaginary if part else 1.0)
+            slots += repeated * self._units[part, power]
         return slots
 
     def pack_labels(self, targets: NDArray) -> NDArray[np.complex128]:
@@ -181,24 +187,20 @@ class Layout:
         return np.tile(values.ravel(), self.feature_blocks).astype(np.complex128)
 
     def pack_weights(self, weights: NDArray) -> list[NDArray[np.complex128]]:
-        """Slots of every W_g.
+        """Slots of every W_g: weights ride on the conjugates, that is inverses, of the units.
 
         Parameters
         ----------
         weights : ndarray of shape (n_columns, n_outputs)
             Weights per column and output.
         """
-        padded = np.zeros((self.n_columns, self.class_blocks))
-        padded[:, : self.n_outputs] = weights
-        per_slot = np.tile(padded, self.slots // self.class_blocks)
-        packed = []
-        for group in range(self.groups):
-            slots = np.zeros(self.slots, dtype=np.complex128)
-            for column, power, part in self._columns(group):
-                unit = np.conj(self._imaginary) if part else 1.0
-                slots += per_slot[column] * np.conj(self._roots) ** power * unit
-            packed.append(slots)
-        return packed
+        padded = np.zeros((self.groups * 2 * self.feature_blocks, self.class_blocks))
+        padded[: self.n_columns, : self.n_outputs] = weights
+        per_class = padded.reshape(self.groups, 2 * self.feature_blocks, self.class_blocks)
+        units = np.conj(self._units).reshape(
+            -1, self.slots // self.class_blocks, self.class_blocks
+        )
+        return [np.einsum("uc,urc->rc", group, units).ravel() for group in per_class]
 
     def unpack_sums(self, coefficients: NDArray) -> NDArray[np.float64]:
         """Sums over rows from the coefficients of the merged result.

@@ -98,6 +98,11 @@ class Ring:
         return product.bit_length()
 
     @property
+    def prime_bits(self) -> tuple[int, ...]:
+        """Bits of each prime."""
+        return tuple(prime.bit_length() for prime in self.primes)
+
+    @property
     def slots(self) -> int:
         """Number of complex slots, N/2."""
         return self.poly_modulus_degree // 2
@@ -114,7 +119,11 @@ class Ring:
 
     def modulus_bits(self, level: int) -> float:
         """log2 of the modulus at a level."""
-        return float(np.sum(np.log2(np.array(self.primes[: level + 1], dtype=float))))
+        return self._modulus_bits[level]
+
+    @cached_property
+    def _modulus_bits(self) -> list[float]:
+        return np.cumsum(np.log2(np.array(self.primes, dtype=float))).tolist()
 
     @cached_property
     def exponents(self) -> NDArray[np.int64]:

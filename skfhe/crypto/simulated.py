@@ -44,7 +44,7 @@ def _dump(a: SimulatedCiphertext) -> bytes:
 def _parse(ring: Ring, data: bytes) -> SimulatedCiphertext:
     try:
         split = 2 + int.from_bytes(data[:2], "little")
-        scale, level = json.loads(data[2:split])
+        scale, level = json.loads(bytes(data[2:split]))
         slots = np.frombuffer(data[split:], dtype=np.complex128)
         if slots.size != ring.slots or not 0 <= level <= ring.top_level or not scale > 0:
             raise ValueError("wrong size, level or scale")
@@ -73,7 +73,7 @@ class SimulatedScheme:
 
     def evaluator(self, evaluation_keys: bytes) -> SimulatedEvaluator:
         try:
-            elements = json.loads(evaluation_keys)["simulated evaluation keys"]
+            elements = json.loads(bytes(evaluation_keys))["simulated evaluation keys"]
         except (ValueError, TypeError, KeyError):
             raise MessageError("these bytes are no simulated evaluation keys.") from None
         return SimulatedEvaluator(self.ring, self.errors, frozenset(elements))

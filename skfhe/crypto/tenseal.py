@@ -354,14 +354,17 @@ class TensealEvaluator:
         return result
 
     def switch_to(self, a: seal.Ciphertext, level: int) -> seal.Ciphertext:
-        if self.level(a) == level:
-            return a
-        result = seal.Ciphertext()
-        try:
-            self._evaluator.mod_switch_to(a, _level_ids(self.ring)[level], result)
-        except ValueError as error:
-            raise self._out_of_levels(a, error) from None
-        return result
+        """Level by level, as SEAL's way in one go leaves the copy its full size in memory."""
+        if level > self.level(a):
+            raise DepthExceeded(f"a ciphertext at level {self.level(a)} cannot rise to {level}.")
+        while self.level(a) > level:
+            lower = seal.Ciphertext()
+            try:
+                self._evaluator.mod_switch_to_next(a, lower)
+            except ValueError as error:
+                raise self._out_of_levels(a, error) from None
+            a = lower
+        return a
 
     def multiply_constant(self, a: seal.Ciphertext, value: float, scale: float) -> seal.Ciphertext:
         result = seal.Ciphertext()

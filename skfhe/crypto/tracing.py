@@ -161,15 +161,22 @@ class TracingEvaluator:
         )
 
     def dot(self, left: Sequence[Traced], right: Sequence[Traced]) -> Traced:
-        """Messages add up linearly, errors of different ciphertexts in quadrature."""
-        terms = [self.multiply(a, b) for a, b in zip(left, right, strict=True)]
-        self.counts["add", terms[0].level] += len(terms) - 1
-        total = replace(terms[0], message=np.asarray(sum(t.bound for t in terms)))
+        """Messages add up linearly, errors of different ciphertexts in quadrature.
+
+        Terms that are one and the same object stand for ciphertexts that are alike.
+        """
+        level, n_terms = left[0].level, len(left)
+        pairs = Counter((id(a), id(b)) for a, b in zip(left, right, strict=True))
+        by_id = {id(a): a for a in (*left, *right)}
+        terms = [(self.multiply(by_id[a], by_id[b]), n) for (a, b), n in pairs.items()]
+        self.counts["multiply", level] += n_terms - len(terms)
+        self.counts["add", level] += n_terms - 1
+        total = replace(terms[0][0], message=np.asarray(sum(t.bound * n for t, n in terms)))
         if self._follow:
+            fixed = math.hypot(*(t.fixed_error * math.sqrt(n) for t, n in terms))
+            rounding = math.hypot(*(t.rounding_error * math.sqrt(n) for t, n in terms))
             total = replace(
-                total,
-                fixed=self._source_of(math.hypot(*(t.fixed_error for t in terms))),
-                rounding=self._source_of(math.hypot(*(t.rounding_error for t in terms))),
+                total, fixed=self._source_of(fixed), rounding=self._source_of(rounding)
             )
         return self.relinearize(self._checked(total))
 

@@ -14,6 +14,8 @@ from ..crypto.parameters import Ring
 from ..packing import Layout
 from ..plan import Prediction
 
+# Python with scikit-learn, SEAL and its memory pool, before any row is read.
+_PROCESS_BYTES = 300_000_000
 _LINEAR = {"multiply": 0.115, "multiply_plain": 0.055, "add": 0.023, "rescale": 0.18}
 
 
@@ -73,7 +75,10 @@ def predict(
         key_bytes=n_keys * key,
         data_bytes=data_bytes,
         step_bytes=layout.groups * polynomial * data_primes + 4 * polynomial,
-        memory_bytes=200_000_000 + loaded + 4 * n_keys * key,
+        memory_bytes=_PROCESS_BYTES
+        + 3 * 8 * layout.n_rows * layout.n_columns
+        + loaded
+        + 4 * n_keys * key,
         key_switches=switches,
     )
 

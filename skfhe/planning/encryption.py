@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from ..approximation import PolynomialApproximation
@@ -74,8 +74,11 @@ def choose(requirement: Requirement, context: CKKSParameters | None) -> Choice:
     priced.sort(key=lambda item: item[0])
     reasons = []
     for _, candidate, counts in priced:
-        bounds = error_bounds(requirement, candidate, range(len(requirement.polynomials)))
         try:
+            if context is None:
+                degree, bits = candidate.ring.poly_modulus_degree, candidate.ring.prime_bits
+                candidate = replace(candidate, ring=_ring(degree, bits))
+            bounds = error_bounds(requirement, candidate, range(len(requirement.polynomials)))
             _require_precise(requirement, bounds)
             return _chosen(requirement, candidate, bounds, counts)
         except InfeasiblePlan as reason:
@@ -155,7 +158,8 @@ def _best_scale(
         bits = _bit_sizes(requirement, layout, n_small, scale_bits)
         if bits is None:
             continue
-        candidate = _fitting(requirement, layout, bits, scale_bits, scale_bits - _ROW_BITS_SAVED)
+        ring = _ideal_ring(layout.poly_modulus_degree, bits)
+        candidate = _fitting(requirement, ring, layout, scale_bits, scale_bits - _ROW_BITS_SAVED)
         if candidate is None:
             continue
         bounds = error_bounds(requirement, candidate, (0, -1))
@@ -174,10 +178,9 @@ def _given(requirement: Requirement, context: CKKSParameters) -> list[Candidate]
         raise InfeasiblePlan(
             f"poly_modulus_degree must be one of {sorted(MAX_MODULUS_BITS)}, got {degree}."
         )
-    _ring(degree, bits)
-    scale = context.scale_bits
+    ring, scale = _ring(degree, bits), context.scale_bits
     found = (
-        _fitting(requirement, layout, bits, scale, scale)
+        _fitting(requirement, ring, layout, scale, scale)
         for layout in _layouts(requirement, degree)
     )
     return [candidate for candidate in found if candidate is not None]
@@ -238,27 +241,29 @@ def _last_exponent(degree: int, n_small: int) -> int | None:
 
 
 def _ring(degree: int, bits: tuple[int, ...]) -> Ring:
+    """The ring with the primes that SEAL chooses."""
     from ..crypto.tenseal import coefficient_modulus
 
     return Ring(degree, coefficient_modulus(degree, bits))
 
 
+def _ideal_ring(degree: int, bits: tuple[int, ...]) -> Ring:
+    """A ring to compare candidates in: SEAL's primes lie just below the powers of two, and
+    finding them for every candidate would take longer than all the rest."""
+    return Ring(degree, tuple((1 << b) - 1 for b in bits))
+
+
 def _fitting(
-    requirement: Requirement,
-    layout: Layout,
-    bits: tuple[int, ...],
-    scale_bits: int,
-    row_scale_bits: int,
+    requirement: Requirement, ring: Ring, layout: Layout, scale_bits: int, row_scale_bits: int
 ) -> Candidate | None:
     """A candidate, if one step fits its levels."""
+    candidate = Candidate(ring, layout, scale_bits, row_scale_bits)
     try:
-        ring = _ring(layout.poly_modulus_degree, bits)
-        candidate = Candidate(ring, layout, scale_bits, row_scale_bits)
         core = trace_core(requirement, candidate, -1).core
         if core.level < PRODUCT_LEVEL or label_level(candidate, core) > ring.top_level:
             return None
         error_bounds(requirement, candidate, (-1,))
-    except InfeasiblePlan:
+    except DepthExceeded:
         return None
     return candidate
 

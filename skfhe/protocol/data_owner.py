@@ -11,13 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from ..crypto.backend import Encryptor
+from ..crypto.backend import Encryptor, Scheme
 from ..exceptions import PlanMismatch
 from ..packing import Layout
 from ..plan import TrainingPlan
 from ..privacy.noise import RandomBytes, discrete_gaussian
 from . import messages
 from .dataset import EncryptedDataset
+from .schemes import plan_scheme
 
 
 @dataclass(frozen=True)
@@ -58,8 +59,8 @@ class DataOwner:
     plan : TrainingPlan
         The plan that all parties agreed on.
     encryptor : Encryptor
-        From the key holder's public key; a single owner who holds the key uses
-        ``KeyHolder.encryptor()``, at half the size.
+        ``KeyHolder.encryptor()`` for a single owner who holds the key, at half the size; the
+        others use `with_public_key`.
     run : str
         The key holder's run, which noise is bound to.
     owner : int, default=0
@@ -88,6 +89,31 @@ class DataOwner:
         self._owner = owner
         self._random_bytes = random_bytes
         self._noised: set[int] = set()
+
+    @classmethod
+    def with_public_key(
+        cls,
+        plan: TrainingPlan,
+        public_key: bytes,
+        owner: int = 0,
+        scheme: Scheme | None = None,
+    ) -> DataOwner:
+        """An owner who has the key holder's public key and nothing else of it.
+
+        Parameters
+        ----------
+        plan : TrainingPlan
+            The plan that all parties agreed on.
+        public_key : bytes
+            The key holder's message.
+        owner : int, default=0
+            Index of this owner among the plan's.
+        scheme : Scheme, optional
+            The backend; by default the encrypted one.
+        """
+        header, (key,) = messages.unpack(public_key, "public key", plan.digest)
+        encryptor = (scheme or plan_scheme(plan)).encryptor(key)
+        return cls(plan, encryptor, header["run"], owner)
 
     def check(self, X) -> RowCheck:
         """Say what the row bound would do to these rows; nothing is stored or sent.

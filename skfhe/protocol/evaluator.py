@@ -12,6 +12,7 @@ from ..exceptions import PlanMismatch
 from ..packing import Layout
 from ..plan import TrainingPlan
 from . import messages
+from .schemes import plan_scheme
 
 
 class Evaluator:
@@ -21,18 +22,18 @@ class Evaluator:
     ----------
     plan : TrainingPlan
         The plan that all parties agreed on.
-    scheme : Scheme
-        The backend.
     evaluation_keys : bytes
         The key holder's message with relinearisation and automorphism keys.
+    scheme : Scheme, optional
+        The backend; by default the encrypted one.
     """
 
-    def __init__(self, plan: TrainingPlan, scheme: Scheme, evaluation_keys: bytes):
+    def __init__(self, plan: TrainingPlan, evaluation_keys: bytes, scheme: Scheme | None = None):
         self.plan = plan
         self._layout = Layout.of(plan.problem, plan.encryption, plan.guarantee.n_owners)
         header, (keys,) = messages.unpack(evaluation_keys, "evaluation keys", plan.digest)
         self._run = header["run"]
-        self._backend = scheme.evaluator(keys)
+        self._backend = (scheme or plan_scheme(plan)).evaluator(keys)
         self._arithmetic = Arithmetic(self._backend, plan.encryption.waterline)
         self._chunks: list[EncryptedChunk] = []
         self._rows = 0

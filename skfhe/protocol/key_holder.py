@@ -18,6 +18,7 @@ from ..privacy.ledger import ReleaseLedger
 from ..privacy.sensitivity import contribution_bound, least_contributions, reach
 from . import messages
 from .optimizer import ProjectedNesterov
+from .schemes import plan_scheme
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,8 @@ class KeyHolder:
     ----------
     plan : TrainingPlan
         The plan that all parties agreed on.
-    scheme : Scheme
-        The backend.
+    scheme : Scheme, optional
+        The backend; by default the encrypted one.
 
     Attributes
     ----------
@@ -68,14 +69,14 @@ class KeyHolder:
         One per step.
     """
 
-    def __init__(self, plan: TrainingPlan, scheme: Scheme):
+    def __init__(self, plan: TrainingPlan, scheme: Scheme | None = None):
         self.plan = plan
-        self.scheme = scheme
+        self.scheme = scheme or plan_scheme(plan)
         self.run = os.urandom(16).hex()
         self.ledger = ReleaseLedger(plan.guarantee.noise_multiplier, plan.guarantee.n_releases)
         self.records: list[StepRecord] = []
         self._layout = Layout.of(plan.problem, plan.encryption, plan.guarantee.n_owners)
-        self._keys = scheme.generate(self._layout.elements)
+        self._keys = self.scheme.generate(self._layout.elements)
         self._encryptor: Encryptor | None = self._keys.encryptor()
         self._optimizer = ProjectedNesterov(plan.problem, plan.optimizer)
         self._least = least_contributions(

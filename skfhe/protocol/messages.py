@@ -35,21 +35,24 @@ def pack(kind: str, plan_digest: str, sections: Sequence[bytes], **fields: Any) 
     """
     header = {"kind": kind, "plan": plan_digest, "sections": [len(s) for s in sections], **fields}
     text = json.dumps(header, sort_keys=True).encode()
-    body = b"".join([_MAGIC, len(text).to_bytes(4, "little"), text, *sections])
-    return body + hashlib.sha256(body).digest()
+    parts = [_MAGIC, len(text).to_bytes(4, "little"), text, *sections]
+    checksum = hashlib.sha256()
+    for part in parts:
+        checksum.update(part)
+    return b"".join([*parts, checksum.digest()])
 
 
 def unpack(
     data: bytes, kind: str, plan_digest: str, **expected: Any
-) -> tuple[dict[str, Any], list[bytes]]:
+) -> tuple[dict[str, Any], list[memoryview]]:
     """Take a message apart and check that it is the one expected.
 
     Returns
     -------
     header : dict
         The header's fields.
-    sections : list of bytes
-        The payload.
+    sections : list of memoryview
+        The payload, not copied.
 
     Raises
     ------
@@ -67,9 +70,9 @@ def unpack(
                 f"this {kind} message was made for {name} {_short(header.get(name))}, but "
                 f"{_short(value)} is needed here."
             )
-    sections = []
+    sections, view = [], memoryview(data)
     for length in header["sections"]:
-        sections.append(data[offset : offset + length])
+        sections.append(view[offset : offset + length])
         offset += length
     return header, sections
 
@@ -79,7 +82,7 @@ def _header(data: bytes) -> tuple[dict[str, Any], int]:
     start = len(_MAGIC) + 4
     if data[: len(_MAGIC)] != _MAGIC:
         raise MessageError("these bytes are no message of this package and format version.")
-    body, checksum = data[:-_CHECKSUM], data[-_CHECKSUM:]
+    body, checksum = memoryview(data)[:-_CHECKSUM], data[-_CHECKSUM:]
     if len(data) < start + _CHECKSUM or hashlib.sha256(body).digest() != checksum:
         raise MessageError(
             "this message is truncated or was altered: its checksum does not match."

@@ -127,7 +127,7 @@ def train_encrypted(
 def _evaluator(key_holder: KeyHolder, costs: Costs) -> Evaluator:
     keys = key_holder.evaluation_keys()
     costs.key_bytes = len(keys)
-    return Evaluator(key_holder.plan, key_holder.scheme, keys)
+    return Evaluator(key_holder.plan, keys, key_holder.scheme)
 
 
 def _train(
