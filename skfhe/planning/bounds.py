@@ -2,9 +2,17 @@ r"""What CKKS errors can do to a release, for a given ring, layout and scale.
 
 Condition on all keys and all encryption randomness. Between neighbours a release then differs by
 (a) one row's contribution, as the circuit really computes it, and (b) roundings that fall out
-anew because some ciphertext differs. For (a), the row's own errors enlarge its norm by the
-relative `row_slack`. For (b), let E bound the L2 norm, over all plaintext coefficients, of what
-roundings add to a release, for any data set; two data sets then differ by at most 2E.
+anew because some ciphertext differs.
+
+For (a), let d and d' be the errors of the row's residuals and r the error of the row, which
+encryption randomness fixes, so that it is the same on both sides and stays when x' is zero. In
+units of S, where ||e||, ||e'|| <= 1/X,
+
+    ||(e + d)(x + r) - (e' + d')(x' + r)|| <= ||e x - e' x'|| + ||d x|| + ||d' x'|| + 2 ||r|| / X
+
+up to products of errors: the relation's factor times at most 1 + ||d|| X + 2 ||r|| / X, whose
+excess is the `row_slack`. For (b), let E bound the L2 norm, over all plaintext coefficients, of
+what roundings add to a release, for any data set; two data sets then differ by at most 2E.
 
 **Root mean square.** The tracer (`skfhe.crypto.tracing`) gives the standard deviation delta_e
 that roundings cause in a slot of the residuals, in units of S. A sum over rows,
@@ -278,7 +286,7 @@ def _bounds(
     margin_error = traced.margin.fixed_error + traced.margin.rounding_error
     return Bounds(
         error=2 * quantile * rms(residual.rounding_error, encoded * slot),
-        row_slack=single * math.sqrt(outputs) * either * norm + row_error / norm,
+        row_slack=single * math.sqrt(outputs) * either * norm + 2 * row_error / norm,
         margin_slack=single * margin_error / abs(traced.factored.alpha),
         flooding=requirement.n_releases
         / 2
