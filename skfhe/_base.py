@@ -50,6 +50,8 @@ class PrivacyGuarantee:
         "add_remove" (a row against a zero row, n public) or "replace_one".
     guaranteed : bool
         Whether the noise came from the operating system.
+    error_probability, discreteness : float
+        What encryption errors and integer noise cost of delta (`skfhe.plan.Certificate`).
     """
 
     epsilon: float
@@ -60,7 +62,8 @@ class PrivacyGuarantee:
     n_releases: int
     neighboring: str
     guaranteed: bool
-    failure_probability: float
+    error_probability: float
+    discreteness: float
 
     @classmethod
     def of(cls, plan: TrainingPlan, n_releases: int, guaranteed: bool) -> PrivacyGuarantee:
@@ -75,7 +78,8 @@ class PrivacyGuarantee:
             n_releases=n_releases,
             neighboring=certificate.neighboring,
             guaranteed=guaranteed,
-            failure_probability=certificate.failure_probability,
+            error_probability=certificate.error_probability,
+            discreteness=certificate.discreteness,
         )
 
     def epsilon_at(self, delta: float) -> float:
@@ -84,18 +88,36 @@ class PrivacyGuarantee:
         Parameters
         ----------
         delta : float
-            Above `failure_probability`, which is taken out of it first.
+            Between 0 and 1, and not so small that encryption errors take all of it.
+
+        Notes
+        -----
+        The smallest epsilon with delta_Gauss(epsilon) + (1 + e^epsilon) beta + slack <= delta,
+        approached from below: each round takes out what the last epsilon costs.
+
+        Raises
+        ------
+        ValueError
+            If no epsilon meets this delta.
         """
         if not self.guaranteed:
             return np.inf
-        if not self.failure_probability < delta < 1:
-            raise ValueError(
-                f"delta must be above {self.failure_probability:.2g}, the probability kept for "
-                f"encryption errors, and below 1, got {delta}."
+        epsilon = 0.0
+        for _ in range(200):
+            spare = delta - (1 + np.exp(epsilon)) * self.error_probability - self.discreteness
+            if not 0 < spare < 1:
+                raise ValueError(
+                    f"delta must be below 1 and leave room for the probability "
+                    f"{2 * self.error_probability:.2g} or more that encryption errors exceed "
+                    f"their bounds, got {delta}."
+                )
+            previous, epsilon = (
+                epsilon,
+                accounting.epsilon_at(spare, self.noise_multiplier, self.n_releases),
             )
-        return accounting.epsilon_at(
-            delta - self.failure_probability, self.noise_multiplier, self.n_releases
-        )
+            if epsilon <= previous * (1 + 1e-9):
+                break
+        return float(epsilon)
 
     def __str__(self) -> str:
         stated = (
@@ -180,7 +202,7 @@ class EncryptedDPClassifier(ClassifierMixin, BaseEstimator):
         outcome = run_session(
             plan, scheme, X, targets, costs, random_bytes=random_bytes, verbose=self.verbose
         )
-        return self._release(plan, outcome, guaranteed=random_bytes is os.urandom)
+        return self._release(plan, outcome)
 
     def fit_encrypted(self, dataset: EncryptedDataset, key_holder: KeyHolder, classes=None):
         """Train on rows that others have encrypted.
@@ -209,12 +231,12 @@ class EncryptedDPClassifier(ClassifierMixin, BaseEstimator):
         outcome = train_encrypted(dataset, key_holder, Costs(), verbose=self.verbose)
         self.classes_ = labels
         self.n_features_in_ = plan.problem.n_features
-        return self._release(plan, outcome, guaranteed=True)
+        return self._release(plan, outcome)
 
-    def _release(self, plan: TrainingPlan, outcome: Outcome, guaranteed: bool):
+    def _release(self, plan: TrainingPlan, outcome: Outcome):
         """Set every fitted attribute from a finished run."""
         self.plan_ = plan
-        self.privacy_ = PrivacyGuarantee.of(plan, len(outcome.records), guaranteed)
+        self.privacy_ = PrivacyGuarantee.of(plan, len(outcome.records), outcome.guaranteed)
         self.n_iter_ = plan.optimizer.max_iter
         self.history_ = history(outcome)
         self._take(outcome.weights)
@@ -263,10 +285,11 @@ class EncryptedDPClassifier(ClassifierMixin, BaseEstimator):
         automatic = isinstance(self.data_norm, str)
         limit = np.sqrt(X.shape[1]) if automatic else plan.problem.data_norm
         if check_rows(X, limit).clipped > 0.5:
-            check = check_rows(X, plan.problem.data_norm)
             warnings.warn(
-                f"{check} Scale the columns with BoundsScaler(public bounds), or give a larger "
-                "data_norm. This warning looked at the data: do not pass it on.",
+                f"most rows are longer than data_norm={plan.problem.data_norm:.4g} allows for "
+                "and are shortened, which spoils the model: scale the columns with "
+                "BoundsScaler(public bounds), or give a larger data_norm; DataOwner.check tells "
+                "how many. This warning looked at the data: do not pass it on.",
                 PrivacyLeakWarning,
                 stacklevel=3,
             )

@@ -2,8 +2,8 @@ r"""How rows, labels, weights and gradients sit in plaintexts.
 
 Everything is built on one tower of rings. Let zeta be a primitive 2N-th root of unity and
 R = Z[X]/(X^N + 1). For a power of two m, the subring S' = Z[X^m] is what the automorphisms
-X -> X^a, a = 1 mod 2N/m, leave alone; its slots repeat with period N/(2m). Within it, the class
-ring S = Z[X^(N/2C)] repeats with period C.
+X -> X^a, a = 1 mod 2N/m, leave alone; its slots repeat with period N/(2m). Within it, the slots
+of the class ring S = Z[X^(N/2C)] repeat with period C (for C = 1, up to conjugation).
 
 - *Rows and classes* live in the slots of S': slot (row, class) of a chunk is C row + class.
 - *Features* ride on the powers of X: a ciphertext holds 2m of them,

@@ -111,9 +111,11 @@ class Certificate:
         2E: how far, in L2 over all coefficients, roundings may differ between neighbours.
     sensitivity : float
         Delta of a release, in units of S: the relation's factor times 1 + row_slack, plus 2E.
-    failure_probability : float
-        Taken out of delta: the probability that an error exceeds its bound, over all steps,
-        times 1 + e^epsilon, and the discreteness of the noise.
+    error_probability : float
+        beta: the probability that an error of the run exceeds its bound; costs
+        (1 + e^epsilon) beta of delta.
+    discreteness : float
+        What integer noise costs of delta over continuous noise.
     """
 
     polynomials: tuple[PolynomialApproximation, ...]
@@ -123,7 +125,12 @@ class Certificate:
     margin_slack: float
     error: float
     sensitivity: float
-    failure_probability: float
+    error_probability: float
+    discreteness: float
+
+    def cost_in_delta(self, epsilon: float) -> float:
+        """What errors and discreteness take out of delta at an epsilon."""
+        return (1 + math.exp(epsilon)) * self.error_probability + self.discreteness
 
 
 @dataclass(frozen=True)
@@ -152,6 +159,11 @@ class Guarantee:
     n_owners: int
     n_colluding: int
     flooding: float
+
+    @property
+    def noise_excess(self) -> float:
+        """Spread of the sum of all owners' noise over that of the honest ones."""
+        return math.sqrt(self.n_owners / (self.n_owners - self.n_colluding))
 
 
 @dataclass(frozen=True)

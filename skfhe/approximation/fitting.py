@@ -15,7 +15,9 @@ def least_squares(m: int, radius: float) -> np.ndarray:
     nodes, weights = np.polynomial.legendre.leggauss(128)
     t, root = (nodes + 1) / 2, np.sqrt(weights)
     basis = chebyshev.chebvander(t, 2 * m)[:, 1::2]
-    return np.linalg.lstsq(root[:, None] * basis, root * np.tanh(radius * t / 2) / 2)[0]
+    return np.linalg.lstsq(root[:, None] * basis, root * np.tanh(radius * t / 2) / 2, rcond=None)[
+        0
+    ]
 
 
 def minimax(m: int, radius: float) -> np.ndarray:

@@ -95,11 +95,19 @@ class Scheme(Protocol):
 class Encryptor(Protocol):
     """Encrypts under a public key, or under the secret key at half the size."""
 
-    def encrypt(self, slots: NDArray, scale: float, level: int) -> bytes:
-        """Encrypt complex slots at a scale and a level."""
+    def encrypt(self, slots: NDArray, scale: float, level: int, dither: bool = False) -> bytes:
+        """Encrypt complex slots at a scale and a level.
+
+        With `dither`, a secret uniform number in [-1/2, 1/2) is added to every plaintext
+        coefficient before it is rounded: encoding is deterministic otherwise, and whoever
+        chooses the slots chooses its roundings.
+        """
 
     def encrypt_integers(self, coefficients: NDArray, scale: float, level: int) -> bytes:
         """Encrypt integer plaintext coefficients exactly and declare their scale."""
+
+    def destroy(self) -> None:
+        """Forget the key."""
 
 
 class Loader(Evaluator, Protocol):
@@ -131,7 +139,15 @@ class KeyPair(Protocol):
         """Symmetric encryption, for the party that holds this key."""
 
     def decrypt(self, data: bytes, level: int, scale: float) -> NDArray:
-        """Plaintext coefficients, in units of the scale."""
+        """Integer plaintext coefficients: the message times the scale.
+
+        Raises
+        ------
+        MessageError
+            If the bytes are no ciphertext of this level and scale.
+        KeyBurned
+            If the key has been destroyed.
+        """
 
     def destroy(self) -> None:
         """Forget the secret key."""

@@ -4,8 +4,8 @@ All figures are standard deviations of one plaintext *coefficient*, in units of 
 grid; a slot, being a sum of N coefficients times roots of unity, has sqrt(N) times as much.
 The model is the usual average-case one (Cheon, Kim, Kim and Song 2017, eprint 2016/421;
 Costache, Curtis, Hales, Murphy, Ogilvie and Player 2022, eprint 2022/162): roundings are
-independent and uniform, the ternary secret has squared norm 2N/3, encryption errors follow
-SEAL's centred binomial distribution. `tests/test_errors.py` measures SEAL against it.
+independent and uniform, encryption errors follow SEAL's centred binomial distribution.
+`tests/test_errors.py` measures SEAL against it.
 """
 
 from __future__ import annotations
@@ -20,12 +20,27 @@ ERROR_VARIANCE = 10.5
 
 def _rounding_variance(ring: Ring) -> float:
     """Rounding both halves of a ciphertext: r_0 + r_1 s, each r uniform on [-1/2, 1/2]."""
-    return (1 + 2 * ring.poly_modulus_degree / 3) / 12
+    return (1 + secret_norm(ring)) / 12
 
 
-def encoding_error(ring: Ring) -> float:
-    """Rounding a plaintext to integers."""
-    return math.sqrt(1 / 12)
+def secret_norm(ring: Ring) -> float:
+    """Bound of ||s||^2 for a uniform ternary secret s.
+
+    N coefficients that are +-1 with probability 2/3: mean 2N/3, variance 2N/9; eight standard
+    deviations are exceeded with probability below 1e-15.
+    """
+    n = ring.poly_modulus_degree
+    return 2 * n / 3 + 8 * math.sqrt(2 * n / 9)
+
+
+def encoding_error(ring: Ring, dither: bool) -> float:
+    """Rounding a plaintext to integers.
+
+    With a secret dither u, round(c + u) - c is 0 or 1 away from rounding c down, with variance
+    f (1 - f) <= 1/4 for the fractional part f: of mean zero and independent of c's neighbours
+    whatever the data is, so a data set cannot align the roundings of its coefficients.
+    """
+    return 0.5 if dither else math.sqrt(1 / 12)
 
 
 def fresh_error(ring: Ring, level: int, public: bool) -> float:
@@ -38,7 +53,9 @@ def fresh_error(ring: Ring, level: int, public: bool) -> float:
     if not public:
         return math.sqrt(ERROR_VARIANCE)
     n = ring.poly_modulus_degree
-    above = ERROR_VARIANCE * (1 + 4 * n / 3) / float(ring.primes[level + 1]) ** 2
+    above = (
+        ERROR_VARIANCE * (1 + 2 * n / 3 + secret_norm(ring)) / float(ring.primes[level + 1]) ** 2
+    )
     return math.sqrt(above + _rounding_variance(ring))
 
 

@@ -111,7 +111,7 @@ class SimulatedKeys:
                 f"a ciphertext must have level {level} and scale {scale:.6g} here, "
                 f"got level {a.level} and scale {a.scale:.6g}."
             )
-        return slots_to_coefficients(self._ring, a.slots) * a.scale
+        return np.rint(slots_to_coefficients(self._ring, a.slots) * a.scale)
 
     def destroy(self) -> None:
         self._alive = False
@@ -140,11 +140,18 @@ class SimulatedEncryptor(_Noisy):
     def __init__(self, ring: Ring, errors: bool, public: bool):
         super().__init__(ring, errors)
         self._public = public
+        self._alive = True
 
-    def encrypt(self, slots: NDArray, scale: float, level: int) -> bytes:
+    def encrypt(self, slots: NDArray, scale: float, level: int, dither: bool = False) -> bytes:
+        if not self._alive:
+            raise KeyBurned("the secret key of this run has been destroyed.")
         fresh = model.fresh_error(self.ring, level, self._public)
         a = SimulatedCiphertext(np.asarray(slots, dtype=np.complex128), scale, level)
-        return _dump(self._with_error(a, np.hypot(fresh, model.encoding_error(self.ring))))
+        encoding = model.encoding_error(self.ring, dither)
+        return _dump(self._with_error(a, float(np.hypot(fresh, encoding))))
+
+    def destroy(self) -> None:
+        self._alive = False
 
     def encrypt_integers(self, coefficients: NDArray, scale: float, level: int) -> bytes:
         return self.encrypt(coefficients_to_slots(self.ring, coefficients) / scale, scale, level)

@@ -184,13 +184,15 @@ class TensealKeys:
         return struct.pack("<Q", len(relinearisation)) + relinearisation + automorphisms
 
     def public_key(self) -> bytes:
-        return _save(self._alive().create_public_key())
+        key = seal.PublicKey()
+        self._alive().create_public_key(key)
+        return _save(key)
 
     def encryptor(self) -> TensealEncryptor:
         return TensealEncryptor(self._ring, secret_key=self._alive().secret_key())
 
     def decrypt(self, data: bytes, level: int, scale: float) -> NDArray[np.float64]:
-        """Decrypt to plaintext coefficients.
+        """Decrypt to the integer plaintext coefficients.
 
         The caller is the key holder's release, which has spent the budget before.
         """
@@ -203,9 +205,13 @@ class TensealKeys:
                 f"{found}, scale {ciphertext.scale:.6g} and size {ciphertext.size()}."
             )
         plaintext = seal.Plaintext()
-        self._decryptor.decrypt(ciphertext, plaintext)
-        slots = np.array(self._encoder.decode_complex(plaintext))
-        return slots_to_coefficients(self._ring, slots) * ciphertext.scale
+        try:
+            self._decryptor.decrypt(ciphertext, plaintext)
+            plaintext.scale = 1.0  # the decoder then takes scales beyond the base prime too
+            slots = np.array(self._encoder.decode_complex(plaintext))
+        except (ValueError, RuntimeError) as error:
+            raise MessageError(f"this ciphertext cannot be decrypted: {error}.") from None
+        return np.rint(slots_to_coefficients(self._ring, slots))
 
     def destroy(self) -> None:
         self._generator = self._decryptor = None
@@ -233,13 +239,17 @@ class TensealEncryptor:
         self._ring = ring
         self._symmetric = secret_key is not None
         key = secret_key if self._symmetric else public_key
-        self._encryptor = seal.Encryptor(_seal_context(ring), key)
+        self._encryptor: seal.Encryptor | None = seal.Encryptor(_seal_context(ring), key)
         self._encoder = seal.CKKSEncoder(_seal_context(ring))
 
     def __reduce__(self):
         raise TypeError("encryptors do not pickle; send the public key.")
 
-    def encrypt(self, slots: NDArray, scale: float, level: int) -> bytes:
+    def encrypt(self, slots: NDArray, scale: float, level: int, dither: bool = False) -> bytes:
+        if dither:
+            words = np.frombuffer(os.urandom(4 * self._ring.poly_modulus_degree), dtype=np.uint32)
+            uniform = words / 2.0**32 - 0.5
+            slots = slots + coefficients_to_slots(self._ring, uniform) / scale
         return self._encrypt(self._encode(slots, scale, level))
 
     def encrypt_integers(self, coefficients: NDArray, scale: float, level: int) -> bytes:
@@ -264,7 +274,13 @@ class TensealEncryptor:
         self._encoder.encode(values, _level_ids(self._ring)[level], scale, plaintext)
         return plaintext
 
+    def destroy(self) -> None:
+        """Forget the key."""
+        self._encryptor = None
+
     def _encrypt(self, plaintext: seal.Plaintext) -> bytes:
+        if self._encryptor is None:
+            raise KeyBurned("the secret key of this run has been destroyed.")
         if self._symmetric:
             return _save(self._encryptor.encrypt_symmetric(plaintext))
         ciphertext = seal.Ciphertext()

@@ -106,10 +106,12 @@ class TracingEvaluator:
         self._follow = follow_errors
         self._sources = 0
 
-    def fresh(self, level: int, scale: float, bound: float, public: bool) -> Traced:
+    def fresh(
+        self, level: int, scale: float, bound: float, *, public: bool = False, dither: bool = False
+    ) -> Traced:
         """A ciphertext as an owner or the key holder sends it."""
         error = errors.fresh_error(self.ring, level, public)
-        encoding = errors.encoding_error(self.ring)
+        encoding = errors.encoding_error(self.ring, dither)
         return self._checked(
             Traced(
                 level,

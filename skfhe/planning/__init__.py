@@ -1,6 +1,7 @@
 """Computes training plans from public quantities. May see privacy and crypto; sees no data."""
 
+from .checks import check_plan
 from .defaults import Request
 from .planner import make_plan
 
-__all__ = ["Request", "make_plan"]
+__all__ = ["Request", "check_plan", "make_plan"]

@@ -2,7 +2,8 @@ r"""What CKKS errors can do to a release, for a given ring, layout and scale.
 
 Condition on all keys and all encryption randomness. Between neighbours a release then differs by
 (a) one row's contribution, as the circuit really computes it, and (b) roundings that fall out
-anew because some ciphertext differs.
+anew because some ciphertext differs: those of the changed row's chunk and of what is computed
+from it, as all other chunks are the same on both sides.
 
 For (a), let d and d' be the errors of the row's residuals and r the error of the row, which
 encryption randomness fixes, so that it is the same on both sides and stays when x' is zero. In
@@ -17,15 +18,20 @@ what roundings add to a release, for any data set; two data sets then differ by 
 **Root mean square.** The tracer (`skfhe.crypto.tracing`) gives the standard deviation delta_e
 that roundings cause in a slot of the residuals, in units of S. A sum over rows,
 sum_i delta_i x_i, has expected squared norm sum_i delta_e^2 ||x_i||^2 <= n' X^2 delta_e^2 with
-n' the rows with padding: each of the m copies of a row in the slots (`skfhe.packing`) carries an
-error of its own, which cancels what the other features of its ciphertext add. With K outputs, G
-ciphertexts per chunk, rho_x the rounding of encoded rows and kappa, r the coefficient errors of
-a key switch and of the last rescale in units of the sums,
+n' the rows of a chunk, padding included: each of the m copies of a row in the slots
+(`skfhe.packing`) carries an error of its own, which cancels what the other features of its
+ciphertext add. With C outputs, those that only pad to a power of two included, G ciphertexts per
+chunk, rho_x the rounding of encoded rows, and kappa, r the coefficient errors of a key switch and
+of the last rescale in units of the sums,
 
-    rms^2 = n' K X^2 delta_e^2 + n' G rho_x^2 + N (2 kappa + r)^2,
+    rms^2 = n' C X^2 delta_e^2 + n' G rho_x^2 + N (2 kappa + r)^2,
 
 2 kappa because the scale doubles at every merge, 1 + 1/2 + 1/4 + ... < 2, and N because it is
 all coefficients that the key holder sees, outputs or not.
+
+Roundings of ciphertexts fall on residues that encryption makes uniform. Encoding is another
+matter: it is deterministic, and a data set could choose its roundings; so owners add a secret
+dither to rows and labels before they round (`skfhe.crypto.errors.encoding_error`).
 
 **Tail.** The error vector is a sum of many independent roundings, taken as Gaussian. Among
 Gaussian vectors of one root mean square norm, P(norm > t rms) is largest, for t^2 > 1.54, where
@@ -69,9 +75,13 @@ class Requirement:
     polynomials : sequence of PolynomialApproximation
         The declared approximations.
     contributions : sequence of float
-        The least S that each approximation is used with.
+        The least S that each approximation is used with: where errors weigh most.
+    largest_contribution : float
+        The largest S, for which margins are scaled down most.
     row_norm : float
         X.
+    weight_norm : float
+        Largest norm of an output's weights, the prior and the intercept's included.
     noise_multiplier : float
         Of the noise, before encryption errors enlarge the sensitivity.
     relation_factor : float
@@ -84,14 +94,16 @@ class Requirement:
         Largest 2E allowed, relative to the sensitivity.
     max_flooding : float
         Largest number of nats that releases may tell about decryption errors.
-    n_owners : int
-        Owners; a single one holds the key and encrypts symmetrically.
+    n_owners, n_colluding : int
+        Owners, of whom some may collude; a single one holds the key and encrypts symmetrically.
     """
 
     problem: Problem
     polynomials: Sequence[PolynomialApproximation]
     contributions: Sequence[float]
+    largest_contribution: float
     row_norm: float
+    weight_norm: float
     noise_multiplier: float
     relation_factor: float
     n_releases: int
@@ -99,6 +111,7 @@ class Requirement:
     max_error: float
     max_flooding: float
     n_owners: int
+    n_colluding: int
 
     @property
     def symmetric(self) -> bool:
@@ -177,6 +190,7 @@ class TracedCore:
     tracer: TracingEvaluator
     factored: FactoredPolynomial
     divisor: float
+    degree: int
     margin: Traced
     core: Traced
 
@@ -184,8 +198,9 @@ class TracedCore:
 def trace_core(requirement: Requirement, candidate: Candidate, index: int) -> TracedCore:
     """Follow margins and polynomial of one chunk.
 
-    |X_g| and |W_g| in a slot enter as shares whose squares add up to m X^2 and m (alpha W)^2
-    (Cauchy-Schwarz over a ciphertext's m powers of X).
+    |X_g| and |W_g| in a slot enter as shares whose squares add up to m X^2 and m alpha^2 ||w||^2
+    (Cauchy-Schwarz over a ciphertext's m powers of X). A reach R = |b w_b| + ||w'|| bounds
+    ||w|| by R / min(1, b), which is more than R / X where b is small.
     """
     ring, layout = candidate.ring, candidate.layout
     tracer = TracingEvaluator(ring)
@@ -194,11 +209,19 @@ def trace_core(requirement: Requirement, candidate: Candidate, index: int) -> Tr
     factored = FactoredPolynomial.of(requirement.polynomials[index], divisor)
     share = math.sqrt(layout.feature_blocks / layout.groups)
     level, norm = ring.top_level, requirement.row_norm
-    row = tracer.fresh(level, candidate.row_scale, norm * share, not requirement.symmetric)
-    weight = tracer.fresh(level, candidate.scale, factored.reach / norm * share, False)
+    column = requirement.problem.intercept_column or 1.0
+    longest = min(
+        requirement.polynomials[index].radius / min(1.0, column), requirement.weight_norm
+    )
+    row = tracer.fresh(
+        level, candidate.row_scale, norm * share, public=not requirement.symmetric, dither=True
+    )
+    weight = tracer.fresh(level, candidate.scale, abs(factored.alpha) * longest * share)
     margin = margins(arithmetic, layout, [row] * layout.groups, [weight] * layout.groups)
     core = evaluate(arithmetic, factored, margin)
-    return TracedCore(tracer, factored, divisor, margin, core)
+    return TracedCore(
+        tracer, factored, divisor, requirement.polynomials[index].degree, margin, core
+    )
 
 
 def label_level(candidate: Candidate, core: Traced) -> int:
@@ -214,7 +237,7 @@ def trace_step(requirement: Requirement, candidate: Candidate) -> TracingEvaluat
     tracer = TracingEvaluator(ring, follow_errors=False)
 
     def fresh(level: int, scale: float) -> Traced:
-        return tracer.fresh(level, scale, 2.0**-20, False)
+        return tracer.fresh(level, scale, 2.0**-20)
 
     chunk = EncryptedChunk(
         [fresh(ring.top_level, candidate.row_scale)] * layout.groups,
@@ -239,8 +262,9 @@ def sum_scale(candidate: Candidate, core: Traced) -> float:
 
 def error_bounds(requirement: Requirement, candidate: Candidate, indices: Iterable[int]) -> Bounds:
     """The worst bounds over the polynomials of the given indices."""
-    # Each step may fail for a vector or a single slot, in either of two neighbours.
-    beta = requirement.failure / (4 * requirement.n_releases)
+    # Each step may fail in the sums, in a residual, in a margin or over the key, in either of two
+    # neighbours; rows and the key once for all steps.
+    beta = requirement.failure / (8 * requirement.n_releases)
     worst = (0.0, 0.0, 0.0, 0.0)
     for index in indices:
         bounds = _bounds(requirement, candidate, trace_core(requirement, candidate, index), beta)
@@ -251,44 +275,47 @@ def error_bounds(requirement: Requirement, candidate: Candidate, indices: Iterab
 def _bounds(
     requirement: Requirement, candidate: Candidate, traced: TracedCore, beta: float
 ) -> Bounds:
-    ring, layout, symmetric = candidate.ring, candidate.layout, requirement.symmetric
-    n, norm, outputs = ring.poly_modulus_degree, requirement.row_norm, layout.n_outputs
-    padded = layout.chunks * layout.rows_per_chunk
+    ring, layout, public = candidate.ring, candidate.layout, not requirement.symmetric
+    n, norm, outputs = ring.poly_modulus_degree, requirement.row_norm, layout.class_blocks
     labels = traced.tracer.fresh(
-        label_level(candidate, traced.core), candidate.scale, 0.5, not symmetric
+        label_level(candidate, traced.core), candidate.scale, 0.5, public=public, dither=True
     )
     arithmetic = Arithmetic(traced.tracer, candidate.waterline)
     residual = residuals(arithmetic, traced.core, labels, traced.divisor)
     sums = sum_scale(candidate, traced.core) / layout.output_norm
-    tail = 2 * errors.key_switch_error(ring, PRODUCT_LEVEL) * layout.class_span / sums
-    tail += errors.rescale_error(ring) * ring.primes[PRODUCT_LEVEL] / sums
+    unit = sums / ring.primes[PRODUCT_LEVEL]
+    merging = 2 * errors.key_switch_error(ring, PRODUCT_LEVEL) * layout.class_span / sums
+    last = merging + errors.rescale_error(ring) / unit
+    noise_error = errors.fresh_error(ring, 0, public) * math.sqrt(requirement.n_owners) / unit
 
-    def rms(residual_error: float, row_error: float) -> float:
+    def rms(n_chunks: int, residual_error: float, row_error: float, released: float) -> float:
+        rows = n_chunks * layout.rows_per_chunk
         return math.sqrt(
-            padded * outputs * (norm * residual_error) ** 2
-            + padded * layout.groups * row_error**2
-            + n * tail**2
+            rows * outputs * (norm * residual_error) ** 2
+            + rows * layout.groups * row_error**2
+            + n * released**2
         )
 
     slot = math.sqrt(n) / candidate.row_scale
-    fresh = errors.fresh_error(ring, ring.top_level, public=not symmetric)
-    encoded = errors.encoding_error(ring)
+    encoded = errors.encoding_error(ring, dither=True) * slot
+    sent = encoded + errors.fresh_error(ring, ring.top_level, public) * slot
     either = residual.rounding_error + residual.fixed_error
     quantile = -float(ndtri(beta / 2))
     all_slots = layout.chunks * layout.slots
-    single = math.sqrt(-2 * math.log(beta / n) * -math.log(beta / all_slots))
-    # The norm of a row's own error: a chi variable; the secret enters a symmetric one nowhere.
-    row_error = (fresh + encoded) * slot
-    row_error *= math.sqrt(layout.n_columns) + math.sqrt(-2 * math.log(beta / all_slots))
-    if not symmetric:
-        row_error *= math.sqrt(-math.log(beta / n))
-    noise = requirement.noise_multiplier * requirement.relation_factor
+    secret = -math.log(beta / n)
+    single = math.sqrt(-2 * math.log(beta / all_slots) * secret)
+    # The norm of a row's own error is a chi variable; only a public key brings the secret in.
+    row_error = sent * (math.sqrt(layout.n_columns) + math.sqrt(-2 * math.log(beta / all_slots)))
+    if public:
+        row_error *= math.sqrt(secret)
+    # alpha is proportional to S^(-1/degree), but what rounding adds to u is not.
+    larger = (requirement.largest_contribution / traced.divisor) ** (1 / traced.degree)
     margin_error = traced.margin.fixed_error + traced.margin.rounding_error
+    told = quantile * rms(layout.chunks, either, sent, last + noise_error)
+    noise = requirement.noise_multiplier * requirement.relation_factor
     return Bounds(
-        error=2 * quantile * rms(residual.rounding_error, encoded * slot),
+        error=2 * quantile * rms(1, residual.rounding_error, encoded, last),
         row_slack=single * math.sqrt(outputs) * either * norm + 2 * row_error / norm,
-        margin_slack=single * margin_error / abs(traced.factored.alpha),
-        flooding=requirement.n_releases
-        / 2
-        * (quantile * rms(either, (fresh + encoded) * slot) / noise) ** 2,
+        margin_slack=single * margin_error * larger / abs(traced.factored.alpha),
+        flooding=requirement.n_releases / 2 * (told / noise) ** 2,
     )

@@ -31,7 +31,7 @@ from .bounds import (
 
 MAX_NOISE_UNITS = 2**44
 _LEAST_UNITS = 2.0**22
-_MIN_SCALE_BITS, _MAX_SCALE_BITS = 18, 32
+_MIN_SCALE_BITS, _MAX_SCALE_BITS = 18, 44
 _SCALES_TRIED = 4
 _MIN_SPECIAL_BITS = 30
 # Rows enter products linearly and carry the rounding of their encoding alone, so they need
@@ -63,27 +63,28 @@ def choose(requirement: Requirement, context: CKKSParameters | None) -> Choice:
     InfeasiblePlan
         If none do; the message names needed, available and what to change.
     """
-    candidates = _searched(requirement) if context is None else _given(requirement, context)
-    if not candidates:
-        raise DepthExceeded(_no_depth(requirement, context))
-    priced = []
-    for candidate in candidates:
-        counts = trace_step(requirement, candidate).counts
-        milliseconds = cost.step_milliseconds(candidate.ring, candidate.layout, counts)
-        priced.append((milliseconds, candidate, counts))
-    priced.sort(key=lambda item: item[0])
-    reasons = []
-    for _, candidate, counts in priced:
-        try:
-            if context is None:
-                degree, bits = candidate.ring.poly_modulus_degree, candidate.ring.prime_bits
-                candidate = replace(candidate, ring=_ring(degree, bits))
+    closest: tuple[float, InfeasiblePlan] | None = None
+    rings = _searched(requirement) if context is None else iter([_given(requirement, context)])
+    for candidates in rings:
+        for candidate, counts in _by_cost(requirement, candidates):
             bounds = error_bounds(requirement, candidate, range(len(requirement.polynomials)))
-            _require_precise(requirement, bounds)
-            return _chosen(requirement, candidate, bounds, counts)
-        except InfeasiblePlan as reason:
-            reasons.append(reason)
-    raise reasons[0]
+            try:
+                _require_precise(requirement, bounds)
+                return _chosen(requirement, candidate, bounds, counts)
+            except InfeasiblePlan as reason:
+                if closest is None or bounds.error < closest[0]:
+                    closest = (bounds.error, reason)
+    raise closest[1] if closest else DepthExceeded(_no_depth(requirement, context))
+
+
+def _by_cost(
+    requirement: Requirement, candidates: list[Candidate]
+) -> list[tuple[Candidate, Counter[tuple[str, int]]]]:
+    """Candidates with the operations of a step, the cheapest first."""
+    counted = [(candidate, trace_step(requirement, candidate).counts) for candidate in candidates]
+    return sorted(
+        counted, key=lambda item: cost.step_milliseconds(item[0].ring, item[0].layout, item[1])
+    )
 
 
 def _require_precise(requirement: Requirement, bounds: Bounds) -> None:
@@ -99,7 +100,7 @@ def _require_precise(requirement: Requirement, bounds: Bounds) -> None:
 
 def _no_depth(requirement: Requirement, context: CKKSParameters | None) -> str:
     degree, rows = requirement.polynomials[0].degree, requirement.problem.n_samples
-    depth = requirement.polynomials[0].depth + 2
+    depth = requirement.polynomials[0].depth + (2 if degree > 1 else 1)
     if context is None:
         largest = max(MAX_MODULUS_BITS)
         return (
@@ -133,20 +134,17 @@ def _layouts(requirement: Requirement, degree: int) -> Iterator[Layout]:
         blocks *= 2
 
 
-def _searched(requirement: Requirement) -> list[Candidate]:
-    """Everything that fits the smallest ring in which anything meets the requirement."""
-    fitting: list[Candidate] = []
+def _searched(requirement: Requirement) -> Iterator[list[Candidate]]:
+    """For each ring dimension, from the smallest, what fits and looks precise enough."""
     for degree in sorted(MAX_MODULUS_BITS):
-        good = False
+        fitting = []
         for layout in _layouts(requirement, degree):
             for n_small in range(requirement.polynomials[0].depth + 2):
                 best = _best_scale(requirement, layout, n_small)
-                if best is not None:
-                    good = good or best[0].meet(requirement)
-                    fitting.append(best[1])
-        if good:
-            return fitting
-    return fitting
+                if best is not None and best[0].meet(requirement):
+                    ring = _ring(degree, best[1].ring.prime_bits)
+                    fitting.append(replace(best[1], ring=ring))
+        yield fitting
 
 
 def _best_scale(
@@ -204,7 +202,8 @@ def _bit_sizes(
     unspent = 0 if n_small else first * exponent
     product = exponent * scale_bits + unspent + scale_bits - _ROW_BITS_SAVED
     units = product + math.log2(layout.class_span / layout.output_norm)
-    spread = 16 * requirement.noise_multiplier * requirement.relation_factor
+    excess = math.sqrt(requirement.n_owners / (requirement.n_owners - requirement.n_colluding))
+    spread = 16 * requirement.noise_multiplier * requirement.relation_factor * excess
     release = math.log2(2.3 * requirement.problem.n_samples + 1.6 * spread) + 1
     # Splitting the pair evenly keeps its digits, and so key-switching errors, small; q_1 must
     # leave the noise room to be encoded exactly and the release enough units to be precise.
@@ -231,7 +230,7 @@ def _last_exponent(degree: int, n_small: int) -> int | None:
     ring = Ring(32768, (1 << 60, 1 << 60, *[1 << bits] * n_small, 1 << 60))
     tracer = TracingEvaluator(ring)
     arithmetic = Arithmetic(tracer, 2.0 ** (bits - 1))
-    u = tracer.fresh(ring.top_level, 2.0 ** (2 * bits if n_small else bits), 1.0, False)
+    u = tracer.fresh(ring.top_level, 2.0 ** (2 * bits if n_small else bits), 1.0)
     factored = FactoredPolynomial.of(PolynomialApproximation.fit(degree, 8.0), 1.0)
     try:
         core = evaluate(arithmetic, factored, arithmetic.settle(u))
@@ -280,14 +279,18 @@ def _chosen(
     scale = sum_scale(candidate, core) / ring.primes[PRODUCT_LEVEL]
     sensitivity = requirement.relation_factor * (1 + bounds.row_slack) + bounds.error
     unit = scale / layout.output_norm
-    noise = math.ceil(requirement.noise_multiplier * sensitivity * unit)
+    # Discreteness takes a little off the spread (`skfhe.privacy.accounting.discreteness`).
+    honest = requirement.n_owners - requirement.n_colluding
+    exact = requirement.noise_multiplier * sensitivity * unit
+    noise = math.ceil(math.sqrt(exact**2 + 32.0 * honest)) + 1
     if noise > MAX_NOISE_UNITS:
         raise InfeasiblePlan(
             f"the noise must be below 2^44 integer units to be encoded exactly, got "
             f"2^{math.log2(noise):.1f}; give the context a smaller scale or a larger second prime."
         )
-    # Every row contributes at most one S; a dozen deviations hold the noise.
-    needed = math.log2(2 * (1.1 * requirement.problem.n_samples * unit + 12 * noise))
+    # Every row contributes at most one S; a dozen deviations hold the noise of all owners.
+    excess = math.sqrt(requirement.n_owners / honest)
+    needed = math.log2(2 * (1.1 * requirement.problem.n_samples * unit + 12 * noise * excess))
     if needed > ring.modulus_bits(0):
         raise DepthExceeded(
             f"a release needs a base prime of {math.ceil(needed)} bits, got "

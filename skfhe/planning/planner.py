@@ -8,7 +8,6 @@ from numbers import Integral
 from ..approximation import PolynomialApproximation
 from ..crypto.parameters import CKKSParameters
 from ..exceptions import InfeasiblePlan
-from ..packing import Layout
 from ..plan import Certificate, Guarantee, TrainingPlan
 from ..privacy import accounting
 from ..privacy.sensitivity import (
@@ -19,6 +18,7 @@ from ..privacy.sensitivity import (
 )
 from . import defaults, encryption
 from .bounds import Requirement
+from .checks import check_plan, discreteness, effective_multiplier
 from .defaults import Request
 
 MAX_ERROR = 0.05
@@ -97,22 +97,29 @@ def make_plan(
     polynomials = _polynomials(request, largest_reach)
     largest = max(p.residual_bound() for p in polynomials) * norm * math.sqrt(problem.n_outputs)
     contributions = contribution_table(problem.n_outputs, problem.intercept_column, largest)
-    failure = request.delta * _FAILURE_SHARE
-    multiplier = accounting.calibrate(request.epsilon, request.delta - failure, optimizer.max_iter)
+    # Errors of encryption may exceed their bounds with probability beta, which costs
+    # (1 + e^epsilon) beta of delta: once for either neighbour, the other's at e^epsilon.
+    beta = request.delta * _FAILURE_SHARE / (1 + math.exp(request.epsilon))
+    spare = request.delta * (1 - 2 * _FAILURE_SHARE)
+    multiplier = accounting.calibrate(request.epsilon, spare, optimizer.max_iter)
     factor = RELATION_FACTOR[request.neighboring]
     chosen = encryption.choose(
         Requirement(
             problem=problem,
             polynomials=polynomials,
             contributions=least_contributions(polynomials, problem.intercept_column),
+            largest_contribution=contributions[-1],
             row_norm=norm,
+            weight_norm=optimizer.weight_norm
+            + abs(problem.prior_margin) / (problem.intercept_column or 1.0),
             noise_multiplier=multiplier,
             relation_factor=factor,
             n_releases=optimizer.max_iter,
-            failure=failure / (1 + math.exp(request.epsilon)),
+            failure=beta,
             max_error=MAX_ERROR,
             max_flooding=MAX_FLOODING if n_owners > 1 else math.inf,
             n_owners=n_owners,
+            n_colluding=n_colluding,
         ),
         context,
     )
@@ -123,37 +130,34 @@ def make_plan(
             f"interval leaves {_REACH_ROOM * largest_reach:.2g}; use a larger weight_norm or a "
             "context with a larger scale."
         )
-    used = chosen.encryption
-    shrink, slack = accounting.discreteness(
-        used.noise_units / math.sqrt(n_owners - n_colluding),
-        used.poly_modulus_degree,
-        optimizer.max_iter * n_owners,
+    certificate = Certificate(
+        polynomials=polynomials,
+        contributions=contributions,
+        neighboring=request.neighboring,
+        row_slack=bounds.row_slack,
+        margin_slack=bounds.margin_slack,
+        error=bounds.error,
+        sensitivity=factor * (1 + bounds.row_slack) + bounds.error,
+        error_probability=beta,
+        discreteness=discreteness(chosen.encryption, n_owners, n_colluding, optimizer.max_iter)[1],
     )
-    sensitivity = factor * (1 + bounds.row_slack) + bounds.error
-    layout = Layout.of(problem, used, n_owners)
-    effective = used.noise_units * layout.output_norm / used.output_scale / sensitivity * shrink
-    return TrainingPlan(
+    plan = TrainingPlan(
         problem,
         optimizer,
-        Certificate(
-            polynomials=polynomials,
-            contributions=contributions,
-            neighboring=request.neighboring,
-            row_slack=bounds.row_slack,
-            margin_slack=bounds.margin_slack,
-            error=bounds.error,
-            sensitivity=sensitivity,
-            failure_probability=failure + slack,
-        ),
+        certificate,
         Guarantee(
             epsilon=request.epsilon,
             delta=request.delta,
-            noise_multiplier=effective,
+            noise_multiplier=effective_multiplier(
+                problem, certificate, chosen.encryption, n_owners, n_colluding, optimizer.max_iter
+            ),
             n_releases=optimizer.max_iter,
             n_owners=n_owners,
             n_colluding=n_colluding,
             flooding=bounds.flooding,
         ),
-        used,
+        chosen.encryption,
         chosen.prediction,
     )
+    check_plan(plan)
+    return plan

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass, field
 
 from ..exceptions import BudgetExceeded
-from . import accounting
 
 
 @dataclass
@@ -14,8 +14,6 @@ class ReleaseLedger:
 
     Parameters
     ----------
-    noise_multiplier : float
-        Of every release.
     n_releases : int
         How many the plan accounts for.
 
@@ -26,9 +24,9 @@ class ReleaseLedger:
         stays in it.
     """
 
-    noise_multiplier: float
     n_releases: int
     spent: list[int] = field(default_factory=list)
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def spend(self, step: int) -> None:
         """Pay for the release of a step, before it happens.
@@ -38,15 +36,10 @@ class ReleaseLedger:
         BudgetExceeded
             If the plan has no release left, or this step's has been paid for already.
         """
-        if step in self.spent or len(self.spent) >= self.n_releases:
-            raise BudgetExceeded(
-                f"the plan pays for {self.n_releases} releases, one per step; step {step} would "
-                f"be another after {len(self.spent)}. Make a new plan and a new run."
-            )
-        self.spent.append(step)
-
-    def epsilon_at(self, delta: float) -> float:
-        """Epsilon of the releases made so far."""
-        if not self.spent:
-            return 0.0
-        return accounting.epsilon_at(delta, self.noise_multiplier, len(self.spent))
+        with self._lock:
+            if step in self.spent or len(self.spent) >= self.n_releases:
+                raise BudgetExceeded(
+                    f"the plan pays for {self.n_releases} releases, one per step; step {step} "
+                    f"would be another after {len(self.spent)}. Make a new plan and a new run."
+                )
+            self.spent.append(step)

@@ -8,14 +8,14 @@ A row x~ = (x, b) with ||x|| <= 1 (rows are divided by ``data_norm``) and its ta
 the maximum taken over what z can be at the weights that are used (the interval about the
 intercept's share, of half-width ||w_k||) and over one true class. Then, with n public,
 
-- `add_remove` (a row against a row that is exactly zero): Delta = S, because a zero row, its
-  intercept included, contributes exactly zero;
+- `add_remove` (a row against one that is zero in all its slots, features, intercept and labels,
+  like padding): Delta = S, because such a row has z = 0, p - 1/2 = 0 and contributes zero;
 - `replace_one`: Delta = 2 S by the triangle inequality.
 
 The weights are released before they are used, so S may depend on them: every step is a Gaussian
 release of one multiplier on a sum divided by S, and the composition of adaptively chosen
-Gaussian mechanisms is that of fixed ones (Dong, Roth and Su 2019, Theorem 4: the trade-off
-function of each step is the same whatever the earlier releases were).
+Gaussian mechanisms is that of fixed ones (Dong, Roth and Su 2019, arXiv 1905.02383, section 3:
+the trade-off function of each step is the same whatever the earlier releases were).
 """
 
 from __future__ import annotations

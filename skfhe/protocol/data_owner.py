@@ -15,6 +15,7 @@ from ..crypto.backend import Encryptor, Scheme
 from ..exceptions import PlanMismatch
 from ..packing import Layout
 from ..plan import TrainingPlan
+from ..planning import check_plan
 from ..privacy.noise import RandomBytes, discrete_gaussian
 from . import messages
 from .dataset import EncryptedDataset
@@ -67,7 +68,7 @@ class DataOwner:
         Index of this owner among the plan's.
     random_bytes : callable, default=os.urandom
         Source of the noise's randomness. Anything but the operating system's voids the
-        guarantee.
+        guarantee, and the noise's messages say so.
     """
 
     def __init__(
@@ -82,6 +83,7 @@ class DataOwner:
             raise PlanMismatch(
                 f"owner must be below the plan's n_owners={plan.guarantee.n_owners}, got {owner}."
             )
+        check_plan(plan)
         self.plan = plan
         self._layout = Layout.of(plan.problem, plan.encryption, plan.guarantee.n_owners)
         self._encryptor = encryptor
@@ -111,7 +113,7 @@ class DataOwner:
         scheme : Scheme, optional
             The backend; by default the encrypted one.
         """
-        header, (key,) = messages.unpack(public_key, "public key", plan.digest)
+        header, (key,) = messages.unpack(public_key, "public key", plan.digest, n_sections=1)
         encryptor = (scheme or plan_scheme(plan)).encryptor(key)
         return cls(plan, encryptor, header["run"], owner)
 
@@ -146,12 +148,18 @@ class DataOwner:
                 f"rows must be at most {problem.n_samples} of {problem.n_features} features, "
                 f"as the plan says, got {X.shape[0]} of {X.shape[1]}."
             )
+        targets = np.asarray(targets)
+        if len(targets) != X.shape[0] or not np.isin(targets, np.arange(problem.n_classes)).all():
+            raise ValueError(
+                f"targets must be {X.shape[0]} class indices from 0 to {problem.n_classes - 1}, "
+                f"got {len(targets)} of {np.unique(targets)[:5]}."
+            )
         if sparse.issparse(X):
             X = X.tocsr()
         for index, start in enumerate(range(0, X.shape[0], layout.rows_per_chunk)):
             part = slice(start, start + layout.rows_per_chunk)
             rows = X[part].toarray() if sparse.issparse(X) else np.asarray(X[part], dtype=float)
-            yield self._encrypt_chunk(index, rows, np.asarray(targets[part]))
+            yield self._encrypt_chunk(index, rows, targets[part])
 
     def _encrypt_chunk(self, index: int, rows: NDArray, targets: NDArray) -> bytes:
         problem, used, layout = self.plan.problem, self.plan.encryption, self._layout
@@ -165,11 +173,13 @@ class DataOwner:
             outputs = targets[:, None] == np.arange(problem.n_outputs)
         top = len(used.primes) - 2
         sections = [
-            self._encryptor.encrypt(layout.pack_rows(rows, group), used.row_scale, top)
+            self._encryptor.encrypt(
+                layout.pack_rows(rows, group), used.row_scale, top, dither=True
+            )
             for group in range(layout.groups)
         ]
         labels = layout.pack_labels(outputs.astype(float))
-        sections.append(self._encryptor.encrypt(labels, used.scale, used.label_level))
+        sections.append(self._encryptor.encrypt(labels, used.scale, used.label_level, dither=True))
         return messages.pack(
             "rows", self.plan.digest, sections, owner=self._owner, chunk=index, n_samples=len(rows)
         )
@@ -203,7 +213,13 @@ class DataOwner:
         values = discrete_gaussian(sigma, used.poly_modulus_degree, self._random_bytes)
         ciphertext = self._encryptor.encrypt_integers(values, used.output_scale, 0)
         return messages.pack(
-            "noise", self.plan.digest, [ciphertext], run=self._run, step=step, owner=self._owner
+            "noise",
+            self.plan.digest,
+            [ciphertext],
+            run=self._run,
+            step=step,
+            owner=self._owner,
+            seeded=self._random_bytes is not os.urandom,
         )
 
 

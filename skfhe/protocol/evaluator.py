@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from ..circuits.arithmetic import Arithmetic
 from ..circuits.logistic import EncryptedChunk, gradient
@@ -26,37 +27,66 @@ class Evaluator:
         The key holder's message with relinearisation and automorphism keys.
     scheme : Scheme, optional
         The backend; by default the encrypted one.
+
+    Attributes
+    ----------
+    noise_seeded : bool
+        Whether an owner has said that its noise came from a seed.
     """
 
     def __init__(self, plan: TrainingPlan, evaluation_keys: bytes, scheme: Scheme | None = None):
         self.plan = plan
         self._layout = Layout.of(plan.problem, plan.encryption, plan.guarantee.n_owners)
-        header, (keys,) = messages.unpack(evaluation_keys, "evaluation keys", plan.digest)
+        header, (keys,) = messages.unpack(
+            evaluation_keys, "evaluation keys", plan.digest, n_sections=1
+        )
         self._run = header["run"]
         self._backend = (scheme or plan_scheme(plan)).evaluator(keys)
         self._arithmetic = Arithmetic(self._backend, plan.encryption.waterline)
         self._chunks: list[EncryptedChunk] = []
+        self._admitted: set[tuple[int, int]] = set()
         self._rows = 0
         self._next_step = 0
+        self.noise_seeded = False
 
     def load(self, chunks: Iterable[bytes]) -> None:
-        """Take in encrypted rows and make their low-level copies, once for all steps."""
-        used, problem = self.plan.encryption, self.plan.problem
+        """Take in encrypted rows and make their low-level copies, once for all steps.
+
+        Raises
+        ------
+        MessageError, PlanMismatch
+            If a message is malformed, belongs to another plan, comes twice or holds more rows
+            than the plan.
+        """
+        layout, digest = self._layout, self.plan.digest
         for message in chunks:
-            header, sections = messages.unpack(message, "rows", self.plan.digest)
-            if (
-                self._rows + header["n_samples"] > problem.n_samples
-                or len(self._chunks) == self._layout.chunks
-                or len(sections) != self._layout.groups + 1
-            ):
-                raise PlanMismatch(
-                    f"the plan is for {problem.n_samples} rows in at most {self._layout.chunks} "
-                    f"chunks of {self._layout.groups} ciphertexts; these are more."
-                )
+            header, sections = messages.unpack(message, "rows", digest, layout.groups + 1)
+            self._admit(header)
             *rows, labels = (self._backend.load(section) for section in sections)
-            low = [self._backend.switch_to(row, used.product_level) for row in rows]
+            level = self.plan.encryption.product_level
+            low = [self._backend.switch_to(row, level) for row in rows]
             self._chunks.append(EncryptedChunk(rows, low, labels))
-            self._rows += header["n_samples"]
+
+    def _admit(self, header: dict[str, Any]) -> None:
+        """Take every chunk once: a row that is counted twice would count for two."""
+        problem, layout, owners = self.plan.problem, self._layout, self.plan.guarantee.n_owners
+        owner, chunk, rows = (header.get(name) for name in ("owner", "chunk", "n_samples"))
+        if not (
+            all(type(value) is int for value in (owner, chunk, rows))
+            and 0 <= owner < owners
+            and 0 <= chunk < layout.chunks
+            and 0 < rows <= layout.rows_per_chunk
+        ):
+            raise PlanMismatch("a chunk of rows names an owner, place or size outside the plan.")
+        if (owner, chunk) in self._admitted:
+            raise PlanMismatch(f"chunk {chunk} of owner {owner} has been loaded before.")
+        if self._rows + rows > problem.n_samples or len(self._admitted) == layout.chunks:
+            raise PlanMismatch(
+                f"the plan is for {problem.n_samples} rows in at most {layout.chunks} chunks; "
+                "these are more."
+            )
+        self._admitted.add((owner, chunk))
+        self._rows += rows
 
     def step(self, weights: bytes, noise: Sequence[bytes]) -> bytes:
         """One encrypted, noised gradient sum.
@@ -82,19 +112,16 @@ class Evaluator:
         if not self._chunks:
             raise PlanMismatch("there are no rows yet: load the encrypted data set first.")
         bound = {"run": self._run, "step": self._next_step}
-        header, sections = messages.unpack(weights, "weights", digest, **bound)
+        groups = self._layout.groups
+        header, sections = messages.unpack(weights, "weights", digest, groups, **bound)
         certificate = plan.certificate
         try:
             polynomial = certificate.polynomials[_index(header["polynomial"])]
             divisor = certificate.contributions[_index(header["contribution"])]
         except (IndexError, KeyError, TypeError):
             raise PlanMismatch("the weights name an entry that the plan's tables lack.") from None
-        if len(sections) != self._layout.groups:
-            raise PlanMismatch(
-                f"weights must be {self._layout.groups} ciphertexts, got {len(sections)}."
-            )
         shares = [
-            messages.unpack(share, "noise", digest, owner=owner, **bound)[1][0]
+            messages.unpack(share, "noise", digest, 1, owner=owner, **bound)
             for owner, share in enumerate(noise)
         ]
         if len(shares) != plan.guarantee.n_owners:
@@ -110,7 +137,8 @@ class Evaluator:
             self._chunks,
             [backend.load(section) for section in sections],
         )
-        for share in shares:
+        for share_header, (share,) in shares:
+            self.noise_seeded = self.noise_seeded or share_header.get("seeded") is not False
             total = backend.add(total, backend.load(share))
         self._next_step += 1
         return messages.pack("gradient", digest, [backend.save(total)], **bound)

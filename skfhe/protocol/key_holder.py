@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,9 +13,10 @@ from numpy.typing import NDArray
 
 from ..circuits.polynomial import FactoredPolynomial
 from ..crypto.backend import Encryptor, Scheme
-from ..exceptions import KeyBurned, MessageError, PlanMismatch
+from ..exceptions import KeyBurned, PlanMismatch
 from ..packing import Layout
 from ..plan import TrainingPlan
+from ..planning import check_plan
 from ..privacy.ledger import ReleaseLedger
 from ..privacy.sensitivity import contribution_bound, least_contributions, reach
 from . import messages
@@ -46,9 +49,11 @@ class StepRecord:
 class KeyHolder:
     """Holds the secret key and the ledger of one run.
 
-    Every release is paid for before it is decrypted. A release that is malformed or lies
-    outside what the plan makes possible ends the run and destroys the key: it is the sign of a
-    dishonest evaluator, and a refusal that could be repeated would be an oracle.
+    Every release is paid for before it is decrypted, and nothing is decrypted twice. Whatever
+    goes wrong after that, a ciphertext that does not decrypt or a vector outside what the plan
+    makes possible, ends the run and destroys the key: it is the sign of a dishonest evaluator,
+    and a refusal that could be repeated would be an oracle. That a ciphertext carries its noise
+    is what an evaluator who follows the protocol sees to; the key holder cannot tell.
 
     Parameters
     ----------
@@ -70,10 +75,11 @@ class KeyHolder:
     """
 
     def __init__(self, plan: TrainingPlan, scheme: Scheme | None = None):
+        check_plan(plan)
         self.plan = plan
         self.scheme = scheme or plan_scheme(plan)
         self.run = os.urandom(16).hex()
-        self.ledger = ReleaseLedger(plan.guarantee.noise_multiplier, plan.guarantee.n_releases)
+        self.ledger = ReleaseLedger(plan.guarantee.n_releases)
         self.records: list[StepRecord] = []
         self._layout = Layout.of(plan.problem, plan.encryption, plan.guarantee.n_owners)
         self._keys = self.scheme.generate(self._layout.elements)
@@ -145,53 +151,55 @@ class KeyHolder:
     def release(self, reply: bytes) -> None:
         """Decrypt one noised gradient sum and take a step with it.
 
-        The same reply again changes nothing; any other reply to an answered step, or one that
-        cannot be right, ends the run.
+        The same reply again changes nothing.
 
         Raises
         ------
-        MessageError, PlanMismatch
-            If the reply is malformed or belongs to another plan, run or step; nothing has been
-            decrypted then.
+        PlanMismatch, MessageError
+            If the reply's envelope is malformed or belongs to another plan, run or step, another
+            reply to an answered step included: nothing is paid or decrypted then, and the run
+            goes on. MessageError also if the ciphertext within does not decrypt: the step is
+            paid for and the key destroyed.
         BudgetExceeded
             If the ledger does not pay.
         KeyBurned
-            If the decrypted vector is impossible under the plan; the key is destroyed.
+            If the decrypted vector is impossible under the plan; the step is paid for and the
+            key destroyed.
         """
         self._alive()
         fingerprint = hashlib.sha256(reply).hexdigest()
         if fingerprint == self._answered:
             return
         _, (ciphertext,) = messages.unpack(
-            reply, "gradient", self.plan.digest, run=self.run, step=self._step
+            reply, "gradient", self.plan.digest, 1, run=self.run, step=self._step
         )
         if self._weights is None:
             raise PlanMismatch(f"step {self._step} has not begun: send weights() first.")
         self.ledger.spend(self._step)
-        used = self.plan.encryption
-        try:
-            coefficients = self._keys.decrypt(ciphertext, 0, used.output_scale)
-        except MessageError:
+        with self._burning_on_failure():
+            scale = self.plan.encryption.output_scale
+            coefficients = self._keys.decrypt(ciphertext, 0, scale)
+            self._require_possible(coefficients)
+            self._take(self._layout.unpack_sums(coefficients / scale))
+        self._answered = fingerprint
+        if self.done:
             self.burn()
-            raise
-        sums = self._layout.unpack_sums(coefficients / used.output_scale)
-        polynomial, contribution = self._indices
-        bound = self.plan.certificate.contributions[contribution]
-        self._require_possible(coefficients, sums)
+
+    def _take(self, sums: NDArray) -> None:
+        """One optimiser step with released sums, in units of S."""
+        certificate, (polynomial, contribution) = self.plan.certificate, self._indices
+        bound = certificate.contributions[contribution]
         self._optimizer.update(sums * bound)
         self.records.append(
             StepRecord(
                 gradient_norm=float(np.linalg.norm(sums)) * bound / self.plan.problem.n_samples,
                 weight_norm=float(np.linalg.norm(self._optimizer.point)),
-                interval=self.plan.certificate.polynomials[polynomial].radius,
+                interval=certificate.polynomials[polynomial].radius,
                 contribution=bound,
             )
         )
         self._step += 1
         self._weights = None
-        self._answered = fingerprint
-        if self.done:
-            self.burn()
 
     def result(self) -> NDArray:
         """The released weights for the original rows, shape (n_columns, n_outputs).
@@ -208,9 +216,20 @@ class KeyHolder:
         return np.vstack([body, weights[problem.n_features :] * problem.intercept_column])
 
     def burn(self) -> None:
-        """Destroy the secret key; the run is over."""
+        """Destroy the secret key, in the encryptor that was given out too; the run is over."""
         self._keys.destroy()
+        if self._encryptor is not None:
+            self._encryptor.destroy()
         self._encryptor = None
+
+    @contextmanager
+    def _burning_on_failure(self) -> Iterator[None]:
+        """Whatever goes wrong after the ledger has paid ends the run."""
+        try:
+            yield
+        except BaseException:
+            self.burn()
+            raise
 
     def _alive(self) -> Encryptor:
         if self._encryptor is None:
@@ -218,7 +237,7 @@ class KeyHolder:
         return self._encryptor
 
     def _certified(self, point: NDArray) -> tuple[int, int]:
-        """Indices of the interval and of S for public weights (DESIGN: the following bound).
+        """Indices of the interval and of S for public weights.
 
         Both are functions of the released weights and the plan, and are declared releases.
         """
@@ -235,13 +254,12 @@ class KeyHolder:
         bound = min(max(bound, self._least[polynomial]), certificate.contributions[-1])
         return polynomial, int(np.searchsorted(certificate.contributions, bound))
 
-    def _require_possible(self, coefficients: NDArray, sums: NDArray) -> None:
-        """Every row contributes at most 1, and noise stays within a dozen deviations."""
-        problem, used = self.plan.problem, self.plan.encryption
-        largest_noise = 12.0 * used.noise_units * np.sqrt(self.plan.guarantee.n_owners)
-        unit = used.output_scale / self._layout.output_norm
-        if np.max(np.abs(coefficients)) > 1.1 * problem.n_samples * unit + largest_noise:
-            self.burn()
+    def _require_possible(self, coefficients: NDArray) -> None:
+        """Every row contributes at most one S, and noise stays within a dozen deviations."""
+        unit = self.plan.encryption.output_scale / self._layout.output_norm
+        noise = self.plan.encryption.noise_units * self.plan.guarantee.noise_excess
+        largest = 1.1 * self.plan.problem.n_samples * unit + 12 * noise
+        if np.max(np.abs(coefficients)) > largest:
             raise KeyBurned(
                 f"step {self._step} decrypted to something that no data within the plan's row "
                 "bound can give; the run has ended and its key is destroyed."

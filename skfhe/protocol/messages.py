@@ -43,9 +43,20 @@ def pack(kind: str, plan_digest: str, sections: Sequence[bytes], **fields: Any) 
 
 
 def unpack(
-    data: bytes, kind: str, plan_digest: str, **expected: Any
+    data: bytes, kind: str, plan_digest: str, n_sections: int | None = None, **expected: Any
 ) -> tuple[dict[str, Any], list[memoryview]]:
     """Take a message apart and check that it is the one expected.
+
+    Parameters
+    ----------
+    data : bytes
+        The message.
+    kind, plan_digest : str
+        What it must be, and for which plan.
+    n_sections : int, optional
+        How many sections it must have.
+    **expected
+        What its further fields must be.
 
     Returns
     -------
@@ -70,6 +81,10 @@ def unpack(
                 f"this {kind} message was made for {name} {_short(header.get(name))}, but "
                 f"{_short(value)} is needed here."
             )
+    if n_sections not in (None, len(header["sections"])):
+        raise MessageError(
+            f"a {kind} message must have {n_sections} sections, got {len(header['sections'])}."
+        )
     sections, view = [], memoryview(data)
     for length in header["sections"]:
         sections.append(view[offset : offset + length])
@@ -90,8 +105,12 @@ def _header(data: bytes) -> tuple[dict[str, Any], int]:
     end = start + int.from_bytes(data[len(_MAGIC) : start], "little")
     try:
         header = json.loads(data[start:end])
-        total = end + sum(header["sections"])
-        complete = isinstance(header["kind"], str) and total == len(body)
+        lengths = header["sections"]
+        complete = (
+            isinstance(header["kind"], str)
+            and all(type(length) is int and length >= 0 for length in lengths)
+            and end + sum(lengths) == len(body)
+        )
     except (ValueError, KeyError, TypeError):
         complete = False
     if not complete:

@@ -13,7 +13,8 @@ class ProjectedNesterov:
 
     With the gradient g taken at the lookahead point y_t,
 
-        w_{t+1} = P(y_t - eta (g(y_t)/n + lambda w)),    y_{t+1} = P(w_{t+1} + m (w_{t+1} - w_t)),
+        w_{t+1} = P(y_t - eta (g(y_t)/n + lambda y_t)),
+        y_{t+1} = P(w_{t+1} + m (w_{t+1} - w_t)),
 
     m = ``momentum`` (Nesterov 1983), and the result is the mean of the last iterates.
     P keeps every output's weights within W of the public prior that they start at, so the bound

@@ -52,11 +52,24 @@ class Costs:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run leaves behind: no key, no row, no ciphertext."""
+    """What a run leaves behind: no key, no row, no ciphertext.
+
+    Attributes
+    ----------
+    weights : ndarray of shape (n_columns, n_outputs)
+        The released model.
+    records : list of StepRecord
+        One per step.
+    costs : Costs
+        Seconds and bytes.
+    guaranteed : bool
+        Whether every owner's noise came from the operating system.
+    """
 
     weights: NDArray
     records: list[StepRecord]
     costs: Costs
+    guaranteed: bool
 
 
 def run_session(
@@ -147,7 +160,8 @@ def _train(
             costs.step_bytes = len(weights) + sum(map(len, noise)) + len(reply)
             costs.step_seconds.append(time.perf_counter() - start)
     with costs.phase("release"):
-        return Outcome(key_holder.result(), key_holder.records, costs)
+        weights, guaranteed = key_holder.result(), not evaluator.noise_seeded
+        return Outcome(weights, key_holder.records, costs, guaranteed)
 
 
 def _progress(max_iter: int, n_samples: int, verbose: int) -> Iterator[int]:

@@ -1,0 +1,77 @@
+"""Whether a plan's guarantee follows from its own figures: what every party checks."""
+
+from __future__ import annotations
+
+import math
+
+from ..exceptions import PlanMismatch
+from ..packing import Layout
+from ..plan import Certificate, Encryption, Problem, TrainingPlan
+from ..privacy import accounting
+from ..privacy.sensitivity import RELATION_FACTOR
+
+# Figures are recomputed in another order or on another machine: a few last digits may differ.
+_ROUNDING = 1e-9
+
+
+def discreteness(
+    used: Encryption, n_owners: int, n_colluding: int, n_releases: int
+) -> tuple[float, float]:
+    """Shrink and slack of the honest owners' discrete noise.
+
+    Every owner's share is a release's worth of discrete noise of its own (docs/mathematics.md,
+    statement 8), so shares count as releases; a share's spread is what smoothing needs.
+    """
+    share = used.noise_units / math.sqrt(2 * (n_owners - n_colluding))
+    return accounting.discreteness(share, used.poly_modulus_degree, n_releases * n_owners)
+
+
+def effective_multiplier(
+    problem: Problem,
+    certificate: Certificate,
+    used: Encryption,
+    n_owners: int,
+    n_colluding: int,
+    n_releases: int,
+) -> float:
+    """Noise over sensitivity, both in units of the sums, as the accountant may take it."""
+    shrink = discreteness(used, n_owners, n_colluding, n_releases)[0]
+    noise = used.noise_units * Layout.of(problem, used, n_owners).output_norm / used.output_scale
+    return noise / certificate.sensitivity * shrink
+
+
+def check_plan(plan: TrainingPlan) -> None:
+    """Refuse a plan whose stated guarantee is better than its figures give.
+
+    The bounds on encryption errors are taken from the plan; everything that follows from them
+    is recomputed, with the closed form for Gaussian releases.
+
+    Raises
+    ------
+    PlanMismatch
+        If noise, sensitivity and (epsilon, delta) do not fit together.
+    """
+    certificate, guarantee = plan.certificate, plan.guarantee
+    factor = RELATION_FACTOR[certificate.neighboring]
+    sensitivity = factor * (1 + certificate.row_slack) + certificate.error
+    multiplier = effective_multiplier(
+        plan.problem,
+        certificate,
+        plan.encryption,
+        guarantee.n_owners,
+        guarantee.n_colluding,
+        guarantee.n_releases,
+    )
+    mu = math.sqrt(plan.optimizer.max_iter) / multiplier
+    delta = accounting.gaussian_delta(guarantee.epsilon, mu)
+    delta += certificate.cost_in_delta(guarantee.epsilon)
+    if (
+        certificate.sensitivity < sensitivity * (1 - _ROUNDING)
+        or guarantee.noise_multiplier > multiplier * (1 + _ROUNDING)
+        or guarantee.n_releases != plan.optimizer.max_iter
+        or delta > guarantee.delta * (1 + _ROUNDING)
+    ):
+        raise PlanMismatch(
+            f"this plan claims ({guarantee.epsilon:g}, {guarantee.delta:g})-differential privacy, "
+            f"but its noise and sensitivity give delta = {delta:.3g}; do not use it."
+        )
