@@ -65,13 +65,25 @@ def rescale_error(ring: Ring) -> float:
 
 
 def key_switch_error(ring: Ring, level: int) -> float:
-    """Relinearising or applying an automorphism at a level.
+    """What varies in relinearising or applying an automorphism at a level.
 
-    Each digit, uniform modulo its prime, multiplies a key's error polynomial; the sum is
-    divided by the special prime and rounded.
+    Each digit, uniform on [0, q), multiplies a key's error polynomial; the sum is divided by the
+    special prime and rounded. This is the part about the digits' mean, see `key_switch_offset`.
     """
     n = ring.poly_modulus_degree
     digits = sum(float(q) ** 2 for q in ring.primes[: level + 1]) / 12
     return math.sqrt(
         digits * n * ERROR_VARIANCE / float(ring.special_prime) ** 2 + _rounding_variance(ring)
     )
+
+
+def key_switch_offset(ring: Ring, level: int) -> float:
+    """What a key switch adds to every ciphertext alike: a slot's standard deviation at its peak.
+
+    The digits' mean, q/2 sum_k X^k = q/(1 - X), times the key's error: a property of the key,
+    the same for all data. It is largest where 1 - zeta is smallest, |1 - zeta| >= 3/N. Unlike the
+    other figures this is of a slot, in units of the integer grid.
+    """
+    n = ring.poly_modulus_degree
+    digits = sum(float(q) ** 2 for q in ring.primes[: level + 1])
+    return math.sqrt(digits * n * ERROR_VARIANCE) / float(ring.special_prime) * n / 3

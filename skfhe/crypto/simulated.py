@@ -73,10 +73,10 @@ class SimulatedScheme:
 
     def evaluator(self, evaluation_keys: bytes) -> SimulatedEvaluator:
         try:
-            elements = json.loads(bytes(evaluation_keys))["simulated evaluation keys"]
+            elements = frozenset(json.loads(bytes(evaluation_keys))["simulated evaluation keys"])
         except (ValueError, TypeError, KeyError):
             raise MessageError("these bytes are no simulated evaluation keys.") from None
-        return SimulatedEvaluator(self.ring, self.errors, frozenset(elements))
+        return SimulatedEvaluator(self.ring, self.errors, elements)
 
     def encryptor(self, public_key: bytes) -> SimulatedEncryptor:
         if public_key != b"simulated public key":
@@ -202,7 +202,7 @@ class SimulatedEvaluator(_Noisy):
     ) -> SimulatedCiphertext:
         total = self.multiply(left[0], right[0])
         for a, b in zip(left[1:], right[1:], strict=True):
-            total = replace(total, slots=total.slots + a.slots * b.slots)
+            total = self.add(total, self.multiply(a, b))
         return self.relinearize(total)
 
     def relinearize(self, a: SimulatedCiphertext) -> SimulatedCiphertext:

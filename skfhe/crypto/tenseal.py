@@ -269,6 +269,8 @@ class TensealEncryptor:
         return self._encrypt(plaintext)
 
     def _encode(self, slots: NDArray, scale: float, level: int) -> seal.Plaintext:
+        if not 0 <= level <= self._ring.top_level:
+            raise DepthExceeded(f"level must be 0 to {self._ring.top_level}, got {level}.")
         plaintext = seal.Plaintext()
         values = np.asarray(slots, dtype=np.complex128).tolist()
         self._encoder.encode(values, _level_ids(self._ring)[level], scale, plaintext)
@@ -327,89 +329,72 @@ class TensealEvaluator:
         return a
 
     def add(self, a: seal.Ciphertext, b: seal.Ciphertext) -> seal.Ciphertext:
-        result = seal.Ciphertext()
-        self._evaluator.add(a, b, result)
-        return result
+        return self._call("add", a, b)
 
     def add_constant(self, a: seal.Ciphertext, value: float) -> seal.Ciphertext:
-        result = seal.Ciphertext()
-        self._evaluator.add_plain(a, self._constant(a, value, a.scale), result)
-        return result
+        return self._call("add_plain", a, self._constant(a, value, a.scale))
 
     def multiply(self, a: seal.Ciphertext, b: seal.Ciphertext) -> seal.Ciphertext:
-        result = seal.Ciphertext()
-        try:
-            if a is b:
-                self._evaluator.square(a, result)
-            else:
-                self._evaluator.multiply(a, b, result)
-        except ValueError as error:
-            raise self._out_of_levels(a, error) from None
-        return result
+        return self._call("square", a) if a is b else self._call("multiply", a, b)
 
     def dot(
         self, left: Sequence[seal.Ciphertext], right: Sequence[seal.Ciphertext]
     ) -> seal.Ciphertext:
+        """One scratch ciphertext takes all products, as allocation costs as much as a product."""
         total = self.multiply(left[0], right[0])
         term = seal.Ciphertext()
         for a, b in zip(left[1:], right[1:], strict=True):
-            self._evaluator.multiply(a, b, term)
-            self._evaluator.add_inplace(total, term)
+            self._call("multiply", a, b, into=term)
+            self._call("add", total, term, into=total)
         return self.relinearize(total)
 
     def relinearize(self, a: seal.Ciphertext) -> seal.Ciphertext:
-        self._evaluator.relinearize_inplace(a, self._relinearisation)
-        return a
+        return self._call("relinearize", a, self._relinearisation)
 
     def rescale(self, a: seal.Ciphertext) -> seal.Ciphertext:
-        result = seal.Ciphertext()
-        try:
-            self._evaluator.rescale_to_next(a, result)
-        except ValueError as error:
-            raise self._out_of_levels(a, error) from None
-        return result
+        return self._call("rescale_to_next", a)
 
     def switch_to(self, a: seal.Ciphertext, level: int) -> seal.Ciphertext:
         """Level by level, as SEAL's way in one go leaves the copy its full size in memory."""
         if level > self.level(a):
             raise DepthExceeded(f"a ciphertext at level {self.level(a)} cannot rise to {level}.")
         while self.level(a) > level:
-            lower = seal.Ciphertext()
-            try:
-                self._evaluator.mod_switch_to_next(a, lower)
-            except ValueError as error:
-                raise self._out_of_levels(a, error) from None
-            a = lower
+            a = self._call("mod_switch_to_next", a)
         return a
 
     def multiply_constant(self, a: seal.Ciphertext, value: float, scale: float) -> seal.Ciphertext:
-        result = seal.Ciphertext()
-        self._evaluator.multiply_plain(a, self._constant(a, value, scale), result)
-        return result
+        return self._call("multiply_plain", a, self._constant(a, value, scale))
 
     def multiply_monomial(self, a: seal.Ciphertext, power: int) -> seal.Ciphertext:
-        result = seal.Ciphertext()
-        self._evaluator.multiply_plain(a, self._monomial(a, power), result)
-        return result
+        return self._call("multiply_plain", a, self._monomial(a, power))
 
     def project(self, a: seal.Ciphertext, element: int) -> seal.Ciphertext:
-        result = seal.Ciphertext()
-        self._evaluator.apply_galois(a, element, self._automorphisms, result)
-        self._evaluator.add_inplace(result, a)
-        result.scale = 2 * a.scale
-        return result
+        moved = self._call("apply_galois", a, element, self._automorphisms)
+        self._call("add", moved, a, into=moved)
+        moved.scale = 2 * a.scale
+        return moved
 
     def merge(
         self, a: seal.Ciphertext, b: seal.Ciphertext, power: int, element: int
     ) -> seal.Ciphertext:
         shifted = self.multiply_monomial(b, power)
-        moved = seal.Ciphertext()
-        self._evaluator.sub(a, shifted, moved)
-        self._evaluator.apply_galois_inplace(moved, element, self._automorphisms)
-        self._evaluator.add_inplace(shifted, a)
-        self._evaluator.add_inplace(shifted, moved)
+        moved = self._call("sub", a, shifted)
+        self._call("apply_galois", moved, element, self._automorphisms, into=moved)
+        self._call("add", shifted, a, into=shifted)
+        self._call("add", shifted, moved, into=shifted)
         shifted.scale = 2 * a.scale
         return shifted
+
+    def _call(
+        self, name: str, a: seal.Ciphertext, *arguments, into: seal.Ciphertext | None = None
+    ) -> seal.Ciphertext:
+        """One of SEAL's operations, its errors put into this package's words."""
+        result = seal.Ciphertext() if into is None else into
+        try:
+            getattr(self._evaluator, name)(a, *arguments, result)
+        except ValueError as error:
+            raise self._explained(name, a, arguments, error) from None
+        return result
 
     def _constant(self, a: seal.Ciphertext, value: float, scale: float) -> seal.Plaintext:
         plaintext = seal.Plaintext()
@@ -425,11 +410,22 @@ class TensealEvaluator:
             self._monomials[key] = plaintext
         return self._monomials[key]
 
-    def _out_of_levels(self, a: seal.Ciphertext, error: Exception) -> Exception:
-        """SEAL says "scale out of bounds" (or "end of modulus chain") for spent levels."""
-        return DepthExceeded(
-            f"the levels are spent: SEAL says {str(error)!r} at level {self.level(a)} and scale "
-            f"2^{np.log2(a.scale):.1f}; use more primes or a smaller scale."
+    def _explained(
+        self, name: str, a: seal.Ciphertext, arguments: tuple, error: ValueError
+    ) -> ValueError:
+        """SEAL's "scale out of bounds" and "end of modulus switching chain" are spent levels."""
+        said = str(error)
+        if "scale out of bounds" in said or "end of modulus" in said:
+            return DepthExceeded(
+                f"the levels are spent: SEAL says {said!r} at level {self.level(a)} and scale "
+                f"2^{np.log2(a.scale):.1f}; use more primes or a smaller scale."
+            )
+        if "key not present" in said.lower():
+            return ValueError(
+                f"there is no automorphism key for the Galois element {arguments[0]}."
+            )
+        return ValueError(
+            f"SEAL refuses {name}: {said}; level {self.level(a)}, scale {a.scale!r}."
         )
 
 

@@ -221,18 +221,24 @@ class TracingEvaluator:
     def project(self, a: Traced, element: int) -> Traced:
         """Averaging two slots keeps the bound; their errors are taken as uncorrelated."""
         self.counts["add", a.level] += 1
-        moved = self._key_switched(replace(a, scale=2 * a.scale, rounding={}))
+        moved = self._key_switched(replace(a, scale=2 * a.scale, fixed={}, rounding={}))
         half = math.sqrt(0.5)
         return replace(
             moved,
-            fixed=_combine(a.fixed, half, {}, 0.0),
+            fixed=_combine(a.fixed, half, {}, 0.0) | moved.fixed,
             rounding=_combine(a.rounding, half, {}, 0.0) | moved.rounding,
         )
 
     def merge(self, a: Traced, b: Traced, power: int, element: int) -> Traced:
         self.counts["multiply_plain", a.level] += 1
         self.counts["add", a.level] += 2
-        return self.project(a, element)
+        both = replace(
+            a,
+            message=np.asarray(a.bound + b.bound),
+            fixed=_combine(a.fixed, 1.0, b.fixed, 1.0),
+            rounding=_combine(a.rounding, 1.0, b.rounding, 1.0),
+        )
+        return self.project(both, element)
 
     def key_switches(self) -> dict[int, int]:
         """Key switches by level."""
@@ -245,7 +251,8 @@ class TracingEvaluator:
     def _key_switched(self, a: Traced) -> Traced:
         self.counts["key_switch", a.level] += 1
         error = self._source(errors.key_switch_error(self.ring, a.level), a.scale)
-        return replace(a, rounding=a.rounding | error)
+        offset = self._source_of(errors.key_switch_offset(self.ring, a.level) / a.scale)
+        return replace(a, fixed=a.fixed | offset, rounding=a.rounding | error)
 
     def _source(self, coefficient_error: float, scale: float) -> Sources:
         """A new source; a slot errs by sqrt(N) times as much as a coefficient."""
