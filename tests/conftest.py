@@ -9,6 +9,9 @@
     ``make_bench(scheme, elements)``: a `Bench` with fresh keys.
 ``simulated``, ``encrypted``
     Benches of both backends over ``ring``, with keys for `ELEMENTS`.
+``make_case``
+    ``make_case(degree, n_rows, n_columns, n_classes)``: a `Case`, the logistic gradient of a
+    degree at real 128-bit parameters, and what is predicted of it.
 """
 
 from __future__ import annotations
@@ -16,12 +19,26 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pytest
 
-from skfhe.crypto.embedding import coefficients_to_slots
+from skfhe.approximation import PolynomialApproximation
+from skfhe.circuits.arithmetic import Arithmetic
+from skfhe.circuits.logistic import EncryptedChunk, gradient, margins
+from skfhe.circuits.polynomial import FactoredPolynomial, evaluate
+from skfhe.crypto.embedding import coefficients_to_slots, slots_to_coefficients
 from skfhe.crypto.parameters import Ring
-from skfhe.crypto.simulated import SimulatedScheme
+from skfhe.crypto.simulated import SimulatedCiphertext, SimulatedScheme
 from skfhe.crypto.tenseal import TensealScheme, coefficient_modulus
+from skfhe.packing import Layout
+from skfhe.plan import Problem
+from skfhe.planning.bounds import (
+    PRODUCT_LEVEL,
+    Candidate,
+    Requirement,
+    label_level,
+    trace_core,
+)
 
 DEGREE = 8192
 # A rotation, the two that negate X and X^2, and conjugation.
@@ -47,19 +64,130 @@ class Bench:
     def ring(self) -> Ring:
         return self.scheme.ring
 
-    def encrypt(self, slots, scale, level=None):
+    def encrypt(self, slots, scale, level=None, dither=False):
         """A loaded ciphertext, at the top level unless told."""
         level = self.ring.top_level if level is None else level
-        return self.evaluator.load(self.encryptor.encrypt(slots, scale, level))
+        return self.evaluator.load(self.encryptor.encrypt(slots, scale, level, dither))
 
     def coefficients(self, a):
-        """Plaintext coefficients in integer units."""
+        """Plaintext coefficients in integer units; simulated ones before they are rounded."""
         e = self.evaluator
+        if isinstance(a, SimulatedCiphertext):
+            return slots_to_coefficients(self.ring, a.slots) * a.scale
         return self.keys.decrypt(e.save(a), e.level(a), e.scale(a))
 
     def slots(self, a):
         """Message slots."""
         return coefficients_to_slots(self.ring, self.coefficients(a)) / self.evaluator.scale(a)
+
+
+@dataclass(frozen=True)
+class Case:
+    """The logistic gradient at one set of parameters, on any backend.
+
+    Rows have norm at most one and weights norm at most `RADIUS`, so that margins stay within
+    the polynomial's interval. ``bench`` says on which backend.
+    """
+
+    requirement: Requirement
+    candidate: Candidate
+
+    RADIUS = 8.0
+    # The divisor S, the norm that one row's contribution has at most.
+    DIVISOR = 1.25
+
+    @property
+    def layout(self) -> Layout:
+        return self.candidate.layout
+
+    @property
+    def polynomial(self) -> PolynomialApproximation:
+        return self.requirement.polynomials[0]
+
+    @property
+    def factored(self) -> FactoredPolynomial:
+        return FactoredPolynomial.of(self.polynomial, self.DIVISOR)
+
+    def bench(self, scheme) -> Bench:
+        """Fresh keys for ``scheme(ring)``, TensealScheme or SimulatedScheme."""
+        return Bench.of(scheme(self.candidate.ring), self.layout.elements)
+
+    def arithmetic(self, evaluator) -> Arithmetic:
+        return Arithmetic(evaluator, self.candidate.waterline)
+
+    def data(self, seed):
+        """Random rows, targets 0 or 1, and weights."""
+        random, layout = np.random.default_rng(seed), self.layout
+        rows = random.normal(size=(layout.n_rows, layout.n_columns))
+        rows /= np.maximum(1, np.linalg.norm(rows, axis=1, keepdims=True))
+        weights = random.normal(size=(layout.n_columns, layout.n_outputs))
+        weights *= self.RADIUS / np.linalg.norm(weights, axis=0)
+        targets = (random.random((layout.n_rows, layout.n_outputs)) < 0.5).astype(float)
+        return rows, targets, weights
+
+    def weights(self, bench, weights):
+        packed = self.layout.pack_weights(self.factored.alpha * weights)
+        return [bench.encrypt(slots, self.candidate.scale) for slots in packed]
+
+    def chunks(self, bench, rows, targets):
+        """Rows and labels as an owner sends them and the evaluator keeps them."""
+        layout, size = self.layout, self.layout.rows_per_chunk
+        level = label_level(self.candidate, trace_core(self.requirement, self.candidate, 0).core)
+        for start in range(0, len(rows), size):
+            part = rows[start : start + size]
+            slots = [layout.pack_rows(part, group) for group in range(layout.groups)]
+            high = [bench.encrypt(s, self.candidate.row_scale, dither=True) for s in slots]
+            low = [bench.evaluator.switch_to(c, PRODUCT_LEVEL) for c in high]
+            labels = layout.pack_labels(targets[start : start + size])
+            yield EncryptedChunk(
+                high, low, bench.encrypt(labels, self.candidate.scale, level, dither=True)
+            )
+
+    def margins(self, bench, chunk, weights):
+        return margins(self.arithmetic(bench.evaluator), self.layout, chunk.rows, weights)
+
+    def core(self, bench, margin):
+        return evaluate(self.arithmetic(bench.evaluator), self.factored, margin)
+
+    def gradient(self, bench, chunks, weights):
+        arithmetic = self.arithmetic(bench.evaluator)
+        return gradient(
+            arithmetic, self.layout, self.factored, self.DIVISOR, list(chunks), weights
+        )
+
+
+# Much as a plan chooses for a few hundred rows: bits of the primes, log2 of the scale and of the
+# row scale, feature blocks.
+PARAMETERS = {
+    1: ((50, 40, 30, 60), 28, 26, 8),
+    3: ((51, 57, 32, 33, 41), 32, 29, 8),
+    7: ((48, 48, 28, 28, 29, 33), 28, 25, 8),
+}
+
+
+def logistic_case(degree, n_rows, n_columns, n_classes=2) -> Case:
+    """A `Case` of degree 1, 3 or 7 at N = 8192."""
+    bits, scale_bits, row_scale_bits, blocks = PARAMETERS[degree]
+    problem = Problem(n_rows, n_columns, n_classes, 1.0, 0.0)
+    requirement = Requirement(
+        problem,
+        polynomials=[PolynomialApproximation.fit(degree, Case.RADIUS)],
+        contributions=[Case.DIVISOR],
+        largest_contribution=Case.DIVISOR,
+        weight_norm=Case.RADIUS,
+        row_norm=1.0,
+        noise_multiplier=10.0,
+        relation_factor=1.0,
+        n_releases=1,
+        failure=1e-6,
+        max_error=0.05,
+        max_flooding=1.0,
+        n_owners=1,
+        n_colluding=0,
+    )
+    layout = Layout(DEGREE, n_rows, n_columns, problem.n_outputs, blocks)
+    ring = tenseal_ring(DEGREE, *bits)
+    return Case(requirement, Candidate(ring, layout, scale_bits, row_scale_bits))
 
 
 def tenseal_ring(degree: int, *bits: int) -> Ring:
@@ -75,6 +203,11 @@ def make_ring():
 @pytest.fixture(scope="session")
 def make_bench():
     return Bench.of
+
+
+@pytest.fixture(scope="session")
+def make_case():
+    return logistic_case
 
 
 @pytest.fixture(scope="session")

@@ -49,8 +49,7 @@ def test_slots_are_values_at_the_roots():
     for j in range(200):
         # Reduced exactly before the exponential, so that the reference has no rounding to share.
         value = sum(
-            c * np.exp(1j * np.pi * (exponent * power % (2 * N)) / N)
-            for power, c in terms.items()
+            c * np.exp(1j * np.pi * (exponent * power % (2 * N)) / N) for power, c in terms.items()
         )
         assert abs(slots[j] - value) < 1e-12
         exponent = exponent * 3 % (2 * N)

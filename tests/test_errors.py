@@ -3,7 +3,8 @@
 Every test isolates one operation: what is measured is the standard deviation, over the 8,192
 plaintext coefficients of several ciphertexts, of (decryption of the result) minus (the exact
 operation on the decryption of the operands), in integer units. Operands have a small scale, so
-that double precision reads products exactly to a hundredth of a unit.
+that double precision reads products exactly to a hundredth of a unit. The model takes the
+secret's norm at a bound that is 6% above its mean, so roundings measure 3% below it.
 """
 
 import numpy as np
@@ -87,7 +88,7 @@ def test_fresh_symmetric(bench, level):
 def test_fresh_public(bench, level):
     encryptor = bench.scheme.encryptor(bench.keys.public_key())
     errors = fresh_errors(bench, encryptor, level)
-    assert np.std(errors) == pytest.approx(model.fresh_error(bench.ring, level, True), rel=0.05)
+    assert np.std(errors) == pytest.approx(model.fresh_error(bench.ring, level, True), rel=0.08)
 
 
 def test_encoding(bench):
@@ -97,8 +98,26 @@ def test_encoding(bench):
     plaintext = encryptor._encode(slots, scale, ring.top_level)
     decoded = np.array(encryptor._encoder.decode_complex(plaintext))
     errors = slots_to_coefficients(ring, decoded - slots) * scale
-    assert np.std(errors) == pytest.approx(model.encoding_error(ring), rel=0.05)
+    assert np.std(errors) == pytest.approx(model.encoding_error(ring, False), rel=0.05)
     assert np.max(np.abs(errors)) < 0.5001
+
+
+def test_dithered_encoding(bench):
+    """A dither is rounded to 0 or 1 away: variance f (1 - f) for the fraction f, at most 1/4.
+
+    Measured through a fresh encryption of slots whose coefficients are all one half, where the
+    bound is attained, and of integers, where no dither shows.
+    """
+    ring, scale = bench.ring, 2.0**30
+    fresh = model.fresh_error(ring, 1, False)
+    for fraction, expected in ((0.5, model.encoding_error(ring, True)), (0.0, 0.0)):
+        slots = coefficients_to_slots(ring, np.full(N, 1000 + fraction)) / scale
+        errors = []
+        for _ in range(20):
+            data = bench.encryptor.encrypt(slots, scale, 1, dither=True)
+            errors.append(bench.keys.decrypt(data, 1, scale) - 1000 - fraction)
+        assert np.std(errors) == pytest.approx(np.hypot(fresh, expected), rel=0.005)
+        assert abs(np.mean(errors)) < 5 * fresh / np.sqrt(20 * N)
 
 
 @pytest.mark.parametrize("level", [1, 2, 3])
@@ -109,7 +128,7 @@ def test_rescale(bench, level):
         a = bench.encrypt(phases(random), SCALE, level)
         exact = bench.coefficients(a) / ring.primes[level]
         errors.append(bench.coefficients(evaluator.rescale(a)) - exact)
-    assert np.std(errors) == pytest.approx(model.rescale_error(ring), rel=0.05)
+    assert np.std(errors) == pytest.approx(model.rescale_error(ring), rel=0.08)
 
 
 @pytest.mark.parametrize("level", range(4))
@@ -126,32 +145,40 @@ def test_key_switch_varies_from_ciphertext_to_ciphertext(bench, name, level):
 
 
 @pytest.mark.parametrize("name", SWITCHES)
-def test_key_switch_in_all(make_ring, make_bench, name):
-    """All of the error, averaged over eight keys: SEAL's digits lie in [0, q), not around zero.
+def test_key_switch_slot_by_slot(make_ring, make_bench, name):
+    """The whole error is understood: mean square over slots and eight keys, each in its unit.
 
-    Their mean, q/2 in every coefficient, multiplies the key's error polynomial and so adds the
-    same to every ciphertext; over keys it has three quarters of the whole variance.
+    SEAL's digits lie in [0, q), not around zero. Their deviations from q/2 and the roundings
+    differ from ciphertext to ciphertext. Their mean, the polynomial q/2 (1 + X + ... + X^(N-1)),
+    is q/(1 - zeta) at a root zeta; times the key's error polynomial, of variance 10.5 N in a
+    slot, and divided by the special prime it is the same for every ciphertext of a level.
     """
-    ring, squares = make_ring(N, *BITS), []
+    ring, ratios = make_ring(N, *BITS), []
+    level = ring.top_level
+    primes = np.array(ring.primes[: level + 1], dtype=float)
+    distance = np.abs(1 - np.exp(1j * np.pi / N * ring.exponents))
+    constant = np.sqrt(np.sum(primes**2) * model.ERROR_VARIANCE * N)
+    constant = constant / ring.special_prime / distance
+    expected = N * model.key_switch_error(ring, level) ** 2 + constant**2
     for _ in range(8):
         bench = make_bench(TensealScheme(ring), (3,))
-        squares.append(np.mean(SWITCHES[name](bench, ring.top_level, repeats=1) ** 2))
-    measured = np.sqrt(np.mean(squares))
-    assert 0.5 < measured / model.key_switch_error(ring, ring.top_level) < 1.25
+        error = SWITCHES[name](bench, level, repeats=1)[0]
+        ratios.append(np.abs(coefficients_to_slots(ring, error)) ** 2 / expected)
+    assert np.mean(ratios) == pytest.approx(1.0, rel=0.06)
 
 
 @pytest.mark.parametrize("name", SWITCHES)
-def test_key_switch_errors_stand_out_in_no_slot(planned, name):
-    """No slot sees many times sqrt(N) times the error of a coefficient.
+def test_key_switch_peak(planned, name):
+    """No slot errs by more than the varying part and the offset's peak allow, and slot 0 shows it.
 
-    Bounds for single slots take every slot for alike, with a factor sqrt(ln(N/beta)) for the
-    secret and a Gaussian quantile: together below 8 here. The constant polynomial q/2 (1 + X +
-    ...) = q/(1 - X) is largest in slot 0, where 1 - X is pi/N.
+    Both are complex Gaussian over keys and ciphertexts: 6 standard deviations cover all slots.
     """
     level = planned.ring.top_level
     slots = coefficients_to_slots(planned.ring, SWITCHES[name](planned, level, repeats=1)[0])
-    predicted = model.key_switch_error(planned.ring, level) * np.sqrt(N)
-    assert np.max(np.abs(slots)) < 8 * predicted
+    varying = model.key_switch_error(planned.ring, level) * np.sqrt(N)
+    offset = model.key_switch_offset(planned.ring, level)
+    assert np.max(np.abs(slots)) < 6 * np.hypot(varying, offset)
+    assert np.abs(slots[0]) > 0.01 * offset > 0
 
 
 def test_relinearise_then_rescale(bench):
@@ -164,7 +191,7 @@ def test_relinearise_then_rescale(bench):
         exact = slots_to_coefficients(ring, np.prod(list(slots), axis=0)) / ring.primes[level]
         product = evaluator.rescale(evaluator.relinearize(evaluator.multiply(a, b)))
         errors.append(bench.coefficients(product) - exact)
-    assert np.std(errors) == pytest.approx(model.rescale_error(ring), rel=0.05)
+    assert np.std(errors) == pytest.approx(model.rescale_error(ring), rel=0.08)
 
 
 def test_rescale_then_relinearise(bench):
@@ -196,3 +223,4 @@ def test_the_secret_is_ternary_and_dense(bench):
     ]
     squared_norm = 12 * np.mean(np.square(errors)) - 1
     assert squared_norm == pytest.approx(2 * N / 3, rel=0.06)
+    assert squared_norm < 1.04 * model.secret_norm(bench.ring)
