@@ -156,11 +156,11 @@ class EncryptedDPLogisticRegression(EncryptedDPClassifier):
         """
         self._validate_params()
         request = Request(
-            epsilon=self.epsilon,
-            delta=self.delta,
-            degree=self.degree,
+            epsilon=float(self.epsilon),
+            delta=float(self.delta),
+            degree=int(self.degree),
             C=self.C,
-            fit_intercept=self.fit_intercept,
+            fit_intercept=bool(self.fit_intercept),
             data_norm=self.data_norm,
             weight_norm=self.weight_norm,
             approximation=self.approximation,

@@ -280,7 +280,7 @@ class TrainingPlan:
             )
             if content:
                 raise ValueError(f"unknown parts {sorted(content)}")
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
             raise ValueError(f"this is no training plan: {error}.") from None
         if plan.digest != digest:
             raise ValueError("this training plan was altered: its digest does not match.")

@@ -6,12 +6,12 @@ from functools import lru_cache
 import numpy as np
 
 from skfhe import DataOwner, EncryptedDPLogisticRegression, Evaluator, KeyHolder
-from skfhe._base import make_scheme
 from skfhe.crypto.embedding import coefficients_to_slots
 from skfhe.crypto.parameters import Ring
 from skfhe.crypto.simulated import SimulatedEncryptor, SimulatedScheme
 from skfhe.packing import Layout
 from skfhe.protocol import messages
+from skfhe.protocol.schemes import plan_scheme
 
 
 @lru_cache(maxsize=64)
@@ -43,7 +43,7 @@ def ring_of(plan):
 def scheme_of(plan, backend="tenseal", errors=False):
     if backend == "simulated":
         return SimulatedScheme(ring_of(plan), errors)
-    return make_scheme(backend, plan)
+    return plan_scheme(plan, backend)
 
 
 def stored_rows(plan, X):
@@ -164,16 +164,13 @@ class Parties:
         return self.key_holder._keys.decrypt(section, 0, scale)
 
 
-def owners_of(key_holder, shares=1, **options):
+def owners_of(key_holder):
     """Owners: a single one with the key, or several under the public key."""
-    plan, scheme = key_holder.plan, key_holder.scheme
-    if plan.guarantee.n_owners == 1:
-        return [DataOwner(plan, key_holder.encryptor(), key_holder.run, **options)]
-    (key,) = messages.unpack(key_holder.public_key(), "public key", plan.digest)[1]
-    return [
-        DataOwner(plan, scheme.encryptor(key), key_holder.run, owner=i, **options)
-        for i in range(plan.guarantee.n_owners)
-    ]
+    plan, n_owners = key_holder.plan, key_holder.plan.guarantee.n_owners
+    if n_owners == 1:
+        return [DataOwner(plan, key_holder.encryptor(), key_holder.run)]
+    key = key_holder.public_key()
+    return [DataOwner.with_public_key(plan, key, i, key_holder.scheme) for i in range(n_owners)]
 
 
 def split(n_samples, n_owners):
@@ -182,12 +179,12 @@ def split(n_samples, n_owners):
     return [slice(a, b) for a, b in zip([0, *ends[:-1]], ends, strict=True)]
 
 
-def gather(plan, backend="tenseal", seed=0, data=None, errors=False, **options):
+def gather(plan, backend="tenseal", seed=0, data=None, errors=False):
     """All parties of a plan, ready for the first step."""
     X, targets = make_rows(plan, seed) if data is None else data
     key_holder = KeyHolder(plan, scheme_of(plan, backend, errors))
-    evaluator = Evaluator(plan, key_holder.scheme, key_holder.evaluation_keys())
-    owners = owners_of(key_holder, **options)
+    evaluator = Evaluator(plan, key_holder.evaluation_keys(), key_holder.scheme)
+    owners = owners_of(key_holder)
     for owner, part in zip(owners, split(len(X), len(owners)), strict=True):
         evaluator.load(owner.encrypt(X[part], targets[part]))
     return Parties(key_holder, evaluator, owners, X, targets)

@@ -178,7 +178,7 @@ def test_key_switch_peak(planned, name):
     varying = model.key_switch_error(planned.ring, level) * np.sqrt(N)
     offset = model.key_switch_offset(planned.ring, level)
     assert np.max(np.abs(slots)) < 6 * np.hypot(varying, offset)
-    assert np.abs(slots[0]) > 0.01 * offset > 0
+    assert np.abs(slots[0]) > 0.001 * offset > 0
 
 
 def test_relinearise_then_rescale(bench):

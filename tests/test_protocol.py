@@ -140,9 +140,7 @@ def test_unequal_owners_may_leave_chunks_half_empty(backend):
     weights = np.full((5, 1), 0.5)
     got = layout.unpack_sums(parties.decrypt(zero_noise(parties, weights)))
     got /= plan.encryption.output_scale
-    expected = exact_sums(
-        plan, parties.key_holder._indices, weights, parties.X, parties.targets
-    )
+    expected = exact_sums(plan, parties.key_holder._indices, weights, parties.X, parties.targets)
     assert relative(got, expected) < 1e-3
 
 
@@ -245,7 +243,7 @@ def test_a_malformed_ciphertext_burns_the_key(backend, how):
     """KeyHolder: a malformed release is paid for, ends the run and destroys the key."""
     parties = gather(make(), backend)
     key_holder, plan = parties.key_holder, parties.plan
-    honest = messages.unpack(parties.step(), "gradient", plan.digest)[1][0]
+    honest = bytes(messages.unpack(parties.step(), "gradient", plan.digest)[1][0])
     zeros = np.zeros(plan.encryption.poly_modulus_degree, dtype=np.int64)
     encrypt, scale = key_holder._encryptor.encrypt_integers, plan.encryption.output_scale
     section = {
@@ -421,7 +419,7 @@ def test_the_number_of_sections_is_checked(kind, n_sections):
     forged = messages.pack(kind, digest, [section] * n_sections, **fields)
     with pytest.raises((MessageError, PlanMismatch)):
         if kind == "evaluation keys":
-            Evaluator(parties.plan, k.scheme, forged)
+            Evaluator(parties.plan, forged, k.scheme)
         else:
             parties.evaluator.step(k.weights(), [forged])
 
@@ -456,7 +454,7 @@ def test_a_chunk_counts_once():
     X, targets = make_rows(plan)
     parties = gather(plan, "simulated", data=(X[:50], targets[:50]))
     (chunk,) = parties.owners[0].encrypt(X[:50], targets[:50])
-    evaluator = Evaluator(plan, parties.key_holder.scheme, parties.key_holder.evaluation_keys())
+    evaluator = Evaluator(plan, parties.key_holder.evaluation_keys(), parties.key_holder.scheme)
     with pytest.raises((PlanMismatch, MessageError)):
         evaluator.load([chunk, chunk])
 
@@ -475,9 +473,13 @@ def test_a_chunk_counts_once_among_many():
 
 @pytest.mark.parametrize("n_samples", [-5, 0, 1e400, "3", None, 2.5])
 def test_a_chunk_states_how_many_rows_it_has(n_samples):
-    plan = make()
-    parties = gather(plan, "simulated", data=tuple(a[:50] for a in make_rows(plan)))
-    sections = [b""] * (layout_of(plan).groups + 1)
+    """A count that is none would let more rows in than the plan is for."""
+    plan = make(n=10_000, d=4)
+    part = layout_of(plan).rows_per_chunk
+    X, targets = make_rows(plan)
+    parties = gather(plan, "simulated", data=(X[:part], targets[:part]))
+    *_, chunk = parties.owners[0].encrypt(X[: part + 3], targets[: part + 3])
+    _, sections = messages.unpack(chunk, "rows", plan.digest)
     forged = messages.pack("rows", plan.digest, sections, owner=0, chunk=1, n_samples=n_samples)
     with pytest.raises((PlanMismatch, MessageError)):
         parties.evaluator.load([forged])
@@ -486,7 +488,7 @@ def test_a_chunk_states_how_many_rows_it_has(n_samples):
 def test_no_step_without_rows():
     plan = make()
     key_holder = KeyHolder(plan, scheme_of(plan, "simulated"))
-    evaluator = Evaluator(plan, key_holder.scheme, key_holder.evaluation_keys())
+    evaluator = Evaluator(plan, key_holder.evaluation_keys(), key_holder.scheme)
     (owner,) = owners_of(key_holder)
     with pytest.raises(PlanMismatch, match="no rows"):
         evaluator.step(key_holder.weights(), [owner.noise(0)])

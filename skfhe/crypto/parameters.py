@@ -28,18 +28,23 @@ class CKKSParameters(BaseEstimator):
     ----------
     poly_modulus_degree : int, default=8192
         Ring dimension N; a ciphertext has N/2 slots.
-    coeff_mod_bit_sizes : sequence of int, default=(49, 28, 28, 55, 42)
+    coeff_mod_bit_sizes : sequence of int, default=(50, 55, 32, 32, 45)
         Bits of each prime of the coefficient modulus, in TenSEAL's order: the base prime
         first, the special prime of key switching last.
-    scale_bits : int, default=28
+    scale_bits : int, default=29
         log2 of the scale at which rows and weights are encrypted.
+
+    Notes
+    -----
+    The defaults have the levels for degree 3. The circuit rescales where a prime allows, so
+    primes may be as large as the scale (one product each) or hold several products.
     """
 
     def __init__(
         self,
         poly_modulus_degree: int = 8192,
-        coeff_mod_bit_sizes: tuple[int, ...] = (49, 28, 28, 55, 42),
-        scale_bits: int = 28,
+        coeff_mod_bit_sizes: tuple[int, ...] = (50, 55, 32, 32, 45),
+        scale_bits: int = 29,
     ):
         self.poly_modulus_degree = poly_modulus_degree
         self.coeff_mod_bit_sizes = coeff_mod_bit_sizes

@@ -21,6 +21,8 @@ from .bounds import Requirement
 from .checks import check_plan, discreteness, effective_multiplier
 from .defaults import Request
 
+# Beyond, a guarantee says nothing, and e^epsilon leaves no room for encryption errors.
+MAX_EPSILON = 100.0
 MAX_ERROR = 0.05
 MAX_FLOODING = 2.0**-20
 # Share of delta that encryption errors beyond their bounds may take.
@@ -43,9 +45,9 @@ def _polynomials(request: Request, largest_reach: float) -> tuple[PolynomialAppr
     return tuple(PolynomialApproximation.fit(request.degree, radius, kind) for radius in radii)
 
 
-def _check_counts(
+def _checked_counts(
     n_samples: int, n_features: int, n_classes: int, n_owners: int, n_colluding: int
-) -> None:
+) -> tuple[int, ...]:
     for name, value, least in (
         ("n_samples", n_samples, 1),
         ("n_features", n_features, 1),
@@ -60,6 +62,7 @@ def _check_counts(
             f"n_colluding must be below n_owners={n_owners}, got {n_colluding}: someone honest "
             "must add noise."
         )
+    return tuple(map(int, (n_samples, n_features, n_classes, n_owners, n_colluding)))
 
 
 def make_plan(
@@ -90,7 +93,13 @@ def make_plan(
     InfeasiblePlan
         If no plan meets the request, with needed, available and remedy.
     """
-    _check_counts(n_samples, n_features, n_classes, n_owners, n_colluding)
+    counts = (n_samples, n_features, n_classes, n_owners, n_colluding)
+    n_samples, n_features, n_classes, n_owners, n_colluding = _checked_counts(*counts)
+    if not 0 < request.epsilon <= MAX_EPSILON or not 0 < request.delta < 1:
+        raise ValueError(
+            f"epsilon must be above 0 and at most {MAX_EPSILON:g}, and delta between 0 and 1, "
+            f"got epsilon={request.epsilon} and delta={request.delta}."
+        )
     problem, optimizer = defaults.resolve(request, n_samples, n_features, n_classes)
     norm = row_norm(problem.intercept_column)
     largest_reach = abs(problem.prior_margin) + optimizer.weight_norm * norm

@@ -128,10 +128,10 @@ def least_contributions(
 ) -> tuple[float, ...]:
     """The least S that is used with each polynomial, whatever the weights.
 
-    A polynomial is used only where the previous interval is too short. Some row then has a
-    margin of at least the previous radius in absolute value, for which the worse label is off
-    by p there (p is odd about 1/2). Rounding a contribution up to this costs nothing in noise
-    that the bound would not have cost, and lets the plan count encryption errors relative to it.
+    S is rounded up to this, so that the plan can count encryption errors relative to it. That
+    hardly costs noise: a polynomial is used only where the previous interval is too short, so
+    that some row may have a margin of the previous radius, for which the worse label is off by
+    p there (p is odd about 1/2).
     """
     norm = row_norm(intercept_column)
     previous = [0.0, *(p.radius for p in polynomials[:-1])]

@@ -92,6 +92,9 @@ class DataOwner:
         self._random_bytes = random_bytes
         self._noised: set[int] = set()
 
+    def __reduce__(self):
+        raise TypeError("a data owner does not pickle: two copies would use noise twice.")
+
     @classmethod
     def with_public_key(
         cls,
@@ -163,6 +166,10 @@ class DataOwner:
 
     def _encrypt_chunk(self, index: int, rows: NDArray, targets: NDArray) -> bytes:
         problem, used, layout = self.plan.problem, self.plan.encryption, self._layout
+        if not np.isfinite(rows).all():
+            raise ValueError(
+                "rows must be finite numbers, got NaN or infinity; impute them first."
+            )
         norms = np.linalg.norm(rows, axis=1, keepdims=True)
         rows = rows / np.maximum(norms, problem.data_norm)
         if problem.intercept_column:

@@ -49,6 +49,9 @@ class Evaluator:
         self._next_step = 0
         self.noise_seeded = False
 
+    def __reduce__(self):
+        raise TypeError("an evaluator does not pickle; build one from the evaluation keys.")
+
     def load(self, chunks: Iterable[bytes]) -> None:
         """Take in encrypted rows and make their low-level copies, once for all steps.
 

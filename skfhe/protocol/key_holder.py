@@ -166,10 +166,10 @@ class KeyHolder:
             If the decrypted vector is impossible under the plan; the step is paid for and the
             key destroyed.
         """
-        self._alive()
         fingerprint = hashlib.sha256(reply).hexdigest()
         if fingerprint == self._answered:
             return
+        self._alive()
         _, (ciphertext,) = messages.unpack(
             reply, "gradient", self.plan.digest, 1, run=self.run, step=self._step
         )

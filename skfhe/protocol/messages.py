@@ -108,10 +108,11 @@ def _header(data: bytes) -> tuple[dict[str, Any], int]:
         lengths = header["sections"]
         complete = (
             isinstance(header["kind"], str)
+            and isinstance(lengths, list)
             and all(type(length) is int and length >= 0 for length in lengths)
             and end + sum(lengths) == len(body)
         )
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         complete = False
     if not complete:
         raise MessageError("this message's header is malformed.")

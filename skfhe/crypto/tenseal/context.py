@@ -1,0 +1,121 @@
+"""SEAL's contexts, and its objects as bytes.
+
+Serialisation goes through anonymous memory, never through a file on disk, wherever the system
+offers it (Linux); elsewhere public objects fall back to a temporary file. Secret keys are never
+serialised at all.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+
+import numpy as np
+import tenseal
+import tenseal.sealapi as seal
+
+from ...exceptions import InfeasiblePlan, MessageError
+from ..parameters import CKKSParameters, Ring
+
+
+@lru_cache(maxsize=64)
+def coefficient_modulus(poly_modulus_degree: int, bit_sizes: tuple[int, ...]) -> tuple[int, ...]:
+    """The primes that SEAL chooses for the given bit sizes (deterministic)."""
+    try:
+        return tuple(
+            m.value() for m in seal.CoeffModulus.Create(poly_modulus_degree, list(bit_sizes))
+        )
+    except (ValueError, RuntimeError, TypeError) as error:
+        raise InfeasiblePlan(
+            f"coeff_mod_bit_sizes must be primes of 2 to 60 bits that exist for "
+            f"poly_modulus_degree={poly_modulus_degree}, got {list(bit_sizes)}: {error}."
+        ) from None
+
+
+def context_parameters(context: tenseal.Context) -> CKKSParameters:
+    """The parameters of a user's own TenSEAL context; none of its keys.
+
+    Raises
+    ------
+    InfeasiblePlan
+        If the context is not a CKKS context.
+    """
+    data = context.seal_context().data.key_context_data()
+    parameters = data.parms()
+    # TenSEAL's and its sealapi's enumerations are different types with the same values.
+    if int(parameters.scheme()) != int(seal.SCHEME_TYPE.CKKS):
+        raise InfeasiblePlan(
+            "context must be a CKKS context, got another scheme; use SCHEME_TYPE.CKKS."
+        )
+    bits = tuple(m.bit_count() for m in parameters.coeff_modulus())
+    try:
+        scale_bits = round(np.log2(context.global_scale))
+    except ValueError:
+        scale_bits = sorted(bits[1:-1] or bits[:1])[0]
+    return CKKSParameters(parameters.poly_modulus_degree(), bits, scale_bits)
+
+
+def is_context(value: object) -> bool:
+    """Whether a value is a TenSEAL context."""
+    return isinstance(value, tenseal.Context)
+
+
+@lru_cache(maxsize=8)
+def seal_context(ring: Ring) -> seal.SEALContext:
+    parameters = seal.EncryptionParameters(seal.SCHEME_TYPE.CKKS)
+    parameters.set_poly_modulus_degree(ring.poly_modulus_degree)
+    parameters.set_coeff_modulus([seal.Modulus(prime) for prime in ring.primes])
+    context = seal.SEALContext(parameters, True, seal.SEC_LEVEL_TYPE.TC128)
+    if not context.parameters_set():
+        raise InfeasiblePlan(f"SEAL refuses the parameters: {context.parameters_error_message()}.")
+    return context
+
+
+@lru_cache(maxsize=8)
+def level_ids(ring: Ring) -> tuple[list[int], ...]:
+    """SEAL's identifier of each level, base level first."""
+    data = seal_context(ring).first_context_data()
+    ids = []
+    while data is not None:
+        ids.append(data.parms_id())
+        data = data.next_context_data()
+    return tuple(reversed(ids))
+
+
+@contextmanager
+def _scratch() -> Iterator[tuple[int, str]]:
+    """A file descriptor and a path to it, in anonymous memory where the system has it."""
+    if hasattr(os, "memfd_create"):
+        fd = os.memfd_create("skfhe")
+        try:
+            yield fd, f"/proc/self/fd/{fd}"
+        finally:
+            os.close(fd)
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "object")
+            fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+            try:
+                yield fd, path
+            finally:
+                os.close(fd)
+
+
+def save(item) -> bytes:
+    with _scratch() as (fd, path):
+        item.save(path)
+        return os.pread(fd, os.fstat(fd).st_size, 0)
+
+
+def load(item, ring: Ring, data: bytes):
+    try:
+        with _scratch() as (fd, path):
+            os.write(fd, data)
+            item.load(seal_context(ring), path)
+    except (ValueError, RuntimeError) as error:
+        kind = type(item).__name__
+        raise MessageError(f"these bytes are no {kind} of this ring: {error}.") from None
+    return item

@@ -1,0 +1,156 @@
+"""Arithmetic on SEAL's ciphertexts, with evaluation keys only."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+
+import numpy as np
+import tenseal.sealapi as seal
+
+from ...exceptions import DepthExceeded, MessageError
+from ..embedding import monomial_slots
+from ..parameters import Ring
+from .context import load, save, seal_context
+
+
+class TensealEvaluator:
+    """SEAL's evaluator with evaluation keys only: it cannot decrypt.
+
+    Parameters
+    ----------
+    ring : Ring
+        The checked parameters.
+    evaluation_keys : bytes
+        What the key holder's `evaluation_keys` returned.
+    """
+
+    def __init__(self, ring: Ring, evaluation_keys: bytes):
+        self.ring = ring
+        context = seal_context(ring)
+        if len(evaluation_keys) < 8:
+            raise MessageError("these bytes are no evaluation keys: too short.")
+        split = 8 + struct.unpack("<Q", evaluation_keys[:8])[0]
+        self._relinearisation = load(seal.RelinKeys(), ring, evaluation_keys[8:split])
+        self._automorphisms = load(seal.GaloisKeys(), ring, evaluation_keys[split:])
+        self._evaluator = seal.Evaluator(context)
+        self._encoder = seal.CKKSEncoder(context)
+        self._monomials: dict[tuple[int, int], seal.Plaintext] = {}
+
+    def __reduce__(self):
+        raise TypeError("evaluators do not pickle; send the evaluation keys.")
+
+    def load(self, data: bytes) -> seal.Ciphertext:
+        return load(seal.Ciphertext(), self.ring, data)
+
+    def save(self, a: seal.Ciphertext) -> bytes:
+        return save(a)
+
+    def level(self, a: seal.Ciphertext) -> int:
+        return a.coeff_modulus_size() - 1
+
+    def scale(self, a: seal.Ciphertext) -> float:
+        return a.scale
+
+    def claim(self, a: seal.Ciphertext, bound: float) -> seal.Ciphertext:
+        return a
+
+    def add(self, a: seal.Ciphertext, b: seal.Ciphertext) -> seal.Ciphertext:
+        return self._call("add", a, b)
+
+    def add_constant(self, a: seal.Ciphertext, value: float) -> seal.Ciphertext:
+        return self._call("add_plain", a, self._constant(a, value, a.scale))
+
+    def multiply(self, a: seal.Ciphertext, b: seal.Ciphertext) -> seal.Ciphertext:
+        return self._call("square", a) if a is b else self._call("multiply", a, b)
+
+    def dot(
+        self, left: Sequence[seal.Ciphertext], right: Sequence[seal.Ciphertext]
+    ) -> seal.Ciphertext:
+        """One scratch ciphertext takes all products, as allocation costs as much as a product."""
+        total = self.multiply(left[0], right[0])
+        term = seal.Ciphertext()
+        for a, b in zip(left[1:], right[1:], strict=True):
+            self._call("multiply", a, b, into=term)
+            self._call("add", total, term, into=total)
+        return self.relinearize(total)
+
+    def relinearize(self, a: seal.Ciphertext) -> seal.Ciphertext:
+        return self._call("relinearize", a, self._relinearisation)
+
+    def rescale(self, a: seal.Ciphertext) -> seal.Ciphertext:
+        return self._call("rescale_to_next", a)
+
+    def switch_to(self, a: seal.Ciphertext, level: int) -> seal.Ciphertext:
+        """Level by level, as SEAL's way in one go leaves the copy its full size in memory."""
+        if level > self.level(a):
+            raise DepthExceeded(f"a ciphertext at level {self.level(a)} cannot rise to {level}.")
+        while self.level(a) > level:
+            a = self._call("mod_switch_to_next", a)
+        return a
+
+    def multiply_constant(self, a: seal.Ciphertext, value: float, scale: float) -> seal.Ciphertext:
+        return self._call("multiply_plain", a, self._constant(a, value, scale))
+
+    def multiply_monomial(self, a: seal.Ciphertext, power: int) -> seal.Ciphertext:
+        return self._call("multiply_plain", a, self._monomial(a, power))
+
+    def project(self, a: seal.Ciphertext, element: int) -> seal.Ciphertext:
+        moved = self._call("apply_galois", a, element, self._automorphisms)
+        self._call("add", moved, a, into=moved)
+        moved.scale = 2 * a.scale
+        return moved
+
+    def merge(
+        self, a: seal.Ciphertext, b: seal.Ciphertext, power: int, element: int
+    ) -> seal.Ciphertext:
+        shifted = self.multiply_monomial(b, power)
+        moved = self._call("sub", a, shifted)
+        self._call("apply_galois", moved, element, self._automorphisms, into=moved)
+        self._call("add", shifted, a, into=shifted)
+        self._call("add", shifted, moved, into=shifted)
+        shifted.scale = 2 * a.scale
+        return shifted
+
+    def _call(
+        self, name: str, a: seal.Ciphertext, *arguments, into: seal.Ciphertext | None = None
+    ) -> seal.Ciphertext:
+        """One of SEAL's operations, its errors put into this package's words."""
+        result = seal.Ciphertext() if into is None else into
+        try:
+            getattr(self._evaluator, name)(a, *arguments, result)
+        except ValueError as error:
+            raise self._explained(name, a, arguments, error) from None
+        return result
+
+    def _constant(self, a: seal.Ciphertext, value: float, scale: float) -> seal.Plaintext:
+        plaintext = seal.Plaintext()
+        self._encoder.encode(float(value), a.parms_id(), scale, plaintext)
+        return plaintext
+
+    def _monomial(self, a: seal.Ciphertext, power: int) -> seal.Plaintext:
+        key = (self.level(a), power)
+        if key not in self._monomials:
+            plaintext = seal.Plaintext()
+            slots = monomial_slots(self.ring, power).tolist()
+            self._encoder.encode(slots, a.parms_id(), 1.0, plaintext)
+            self._monomials[key] = plaintext
+        return self._monomials[key]
+
+    def _explained(
+        self, name: str, a: seal.Ciphertext, arguments: tuple, error: ValueError
+    ) -> ValueError:
+        """SEAL's "scale out of bounds" and "end of modulus switching chain" are spent levels."""
+        said = str(error)
+        if "scale out of bounds" in said or "end of modulus" in said:
+            return DepthExceeded(
+                f"the levels are spent: SEAL says {said!r} at level {self.level(a)} and scale "
+                f"2^{np.log2(a.scale):.1f}; use more primes or a smaller scale."
+            )
+        if "key not present" in said.lower():
+            return ValueError(
+                f"there is no automorphism key for the Galois element {arguments[0]}."
+            )
+        return ValueError(
+            f"SEAL refuses {name}: {said}; level {self.level(a)}, scale {a.scale!r}."
+        )

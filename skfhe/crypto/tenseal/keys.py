@@ -1,0 +1,160 @@
+"""Secret keys and encryption with SEAL."""
+
+from __future__ import annotations
+
+import os
+import struct
+
+import numpy as np
+import tenseal.sealapi as seal
+from numpy.typing import NDArray
+
+from ...exceptions import DepthExceeded, KeyBurned, MessageError
+from ..embedding import coefficients_to_slots, slots_to_coefficients
+from ..parameters import Ring
+from .context import level_ids, load, save, seal_context
+
+# The largest spread of integer coefficients that CKKSEncoder.encode takes without rounding:
+# the two FFTs in double precision err by about 2^-53 of the spread times a few, so a spread of
+# 2^45 (largest of 8,192 draws below 2^48) stays an order of magnitude below one half.
+EXACT_BITS = 48
+
+
+class TensealKeys:
+    """A fresh secret key and what is derived from it. Never leaves the key holder.
+
+    Neither pickles nor shows anything of the key in its repr.
+
+    Parameters
+    ----------
+    ring : Ring
+        The checked parameters.
+    elements : tuple of int
+        Galois elements to make automorphism keys for.
+    """
+
+    def __init__(self, ring: Ring, elements: tuple[int, ...]):
+        self._ring = ring
+        self._elements = elements
+        self._generator = seal.KeyGenerator(seal_context(ring))
+        self._decryptor = seal.Decryptor(seal_context(ring), self._generator.secret_key())
+        self._encoder = seal.CKKSEncoder(seal_context(ring))
+
+    def __reduce__(self):
+        raise TypeError("secret keys do not pickle; send evaluation_keys() or public_key().")
+
+    def evaluation_keys(self) -> bytes:
+        generator = self._alive()
+        relinearisation = save(generator.create_relin_keys())
+        automorphisms = save(generator.create_galois_keys(list(self._elements)))
+        return struct.pack("<Q", len(relinearisation)) + relinearisation + automorphisms
+
+    def public_key(self) -> bytes:
+        key = seal.PublicKey()
+        self._alive().create_public_key(key)
+        return save(key)
+
+    def encryptor(self) -> TensealEncryptor:
+        return TensealEncryptor(self._ring, secret_key=self._alive().secret_key())
+
+    def decrypt(self, data: bytes, level: int, scale: float) -> NDArray[np.float64]:
+        """Decrypt to the integer plaintext coefficients.
+
+        The caller is the key holder's release, which has spent the budget before.
+        """
+        self._alive()
+        ciphertext = load(seal.Ciphertext(), self._ring, data)
+        found = ciphertext.coeff_modulus_size() - 1
+        if ciphertext.size() != 2 or found != level or not _close(ciphertext.scale, scale):
+            raise MessageError(
+                f"a ciphertext must have level {level} and scale {scale:.6g} here, got level "
+                f"{found}, scale {ciphertext.scale:.6g} and size {ciphertext.size()}."
+            )
+        plaintext = seal.Plaintext()
+        try:
+            self._decryptor.decrypt(ciphertext, plaintext)
+            plaintext.scale = 1.0  # the decoder then takes scales beyond the base prime too
+            slots = np.array(self._encoder.decode_complex(plaintext))
+        except (ValueError, RuntimeError) as error:
+            raise MessageError(f"this ciphertext cannot be decrypted: {error}.") from None
+        return np.rint(slots_to_coefficients(self._ring, slots))
+
+    def destroy(self) -> None:
+        self._generator = self._decryptor = None
+
+    def _alive(self) -> seal.KeyGenerator:
+        if self._generator is None:
+            raise KeyBurned("the secret key of this run has been destroyed.")
+        return self._generator
+
+
+class TensealEncryptor:
+    """Encrypts under a public key, or under the secret key at half the size (seeded).
+
+    Parameters
+    ----------
+    ring : Ring
+        The checked parameters.
+    public_key : seal.PublicKey, optional
+        For data owners.
+    secret_key : seal.SecretKey, optional
+        For the key holder and the single owner who is the key holder.
+    """
+
+    def __init__(self, ring: Ring, *, public_key=None, secret_key=None):
+        self._ring = ring
+        self._symmetric = secret_key is not None
+        key = secret_key if self._symmetric else public_key
+        self._encryptor: seal.Encryptor | None = seal.Encryptor(seal_context(ring), key)
+        self._encoder = seal.CKKSEncoder(seal_context(ring))
+
+    def __reduce__(self):
+        raise TypeError("encryptors do not pickle; send the public key.")
+
+    def encrypt(self, slots: NDArray, scale: float, level: int, dither: bool = False) -> bytes:
+        if dither:
+            words = np.frombuffer(os.urandom(4 * self._ring.poly_modulus_degree), dtype=np.uint32)
+            uniform = words / 2.0**32 - 0.5
+            slots = slots + coefficients_to_slots(self._ring, uniform) / scale
+        return self._encrypt(self._encode(slots, scale, level))
+
+    def encrypt_integers(self, coefficients: NDArray, scale: float, level: int) -> bytes:
+        """Encrypt integers as plaintext coefficients, exactly.
+
+        The encoder takes slots, so the integers pass through an FFT to the slots and back at
+        scale 1; below 2^48 its rounding to the nearest integer undoes the error of both.
+        """
+        largest = int(np.max(np.abs(coefficients)))
+        if largest.bit_length() > EXACT_BITS:
+            raise ValueError(
+                f"coefficients must be below 2^{EXACT_BITS} to be encoded exactly, "
+                f"got one of {largest.bit_length()} bits; use a smaller scale."
+            )
+        plaintext = self._encode(coefficients_to_slots(self._ring, coefficients), 1.0, level)
+        plaintext.scale = scale
+        return self._encrypt(plaintext)
+
+    def _encode(self, slots: NDArray, scale: float, level: int) -> seal.Plaintext:
+        if not 0 <= level <= self._ring.top_level:
+            raise DepthExceeded(f"level must be 0 to {self._ring.top_level}, got {level}.")
+        plaintext = seal.Plaintext()
+        values = np.asarray(slots, dtype=np.complex128).tolist()
+        self._encoder.encode(values, level_ids(self._ring)[level], scale, plaintext)
+        return plaintext
+
+    def destroy(self) -> None:
+        """Forget the key."""
+        self._encryptor = None
+
+    def _encrypt(self, plaintext: seal.Plaintext) -> bytes:
+        if self._encryptor is None:
+            raise KeyBurned("the secret key of this run has been destroyed.")
+        if self._symmetric:
+            return save(self._encryptor.encrypt_symmetric(plaintext))
+        ciphertext = seal.Ciphertext()
+        self._encryptor.encrypt(plaintext, ciphertext)
+        return save(ciphertext)
+
+
+def _close(a: float, b: float) -> bool:
+    return abs(a - b) <= 1e-9 * b
