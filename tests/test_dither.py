@@ -1,4 +1,4 @@
-"""Encoding rounds deterministically; the owners' dither takes its roundings out of data's hands."""
+"""Encoding rounds deterministically; owners dither, so data do not decide the roundings."""
 
 import numpy as np
 import pytest
