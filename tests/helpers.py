@@ -1,17 +1,27 @@
 """What several test files share: plans, rows, parties, and the exact gradient in NumPy."""
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+import pytest
 
 from skfhe import DataOwner, EncryptedDPLogisticRegression, Evaluator, KeyHolder
 from skfhe.crypto.embedding import coefficients_to_slots
-from skfhe.crypto.parameters import Ring
+from skfhe.crypto.parameters import MAX_MODULUS_BITS, Ring
 from skfhe.crypto.simulated import SimulatedEncryptor, SimulatedScheme
+from skfhe.exceptions import KeyBurned
 from skfhe.packing import Layout
+from skfhe.privacy import accounting
+from skfhe.privacy.sensitivity import RELATION_FACTOR, row_norm
 from skfhe.protocol import messages
 from skfhe.protocol.schemes import plan_scheme
+
+BACKENDS = ["simulated", "tenseal"]
+# What tests of single operations use.
+SCALE = 2.0**30
+N = 8192
 
 
 @lru_cache(maxsize=64)
@@ -198,3 +208,63 @@ def seeded_noise(scale=1.0, seed=0):
         return np.rint(scale * sigma * rng.standard_normal(size)).astype(np.int64)
 
     return draw
+
+
+def phases(seed, ring):
+    """Slots of modulus one: products then keep their size, so that bounds are sharp."""
+    random = np.random.default_rng(seed)
+    return np.exp(2j * np.pi * random.random(ring.slots))
+
+
+def relative(a, b):
+    return np.linalg.norm(a - b) / np.linalg.norm(b)
+
+
+def destroyed(key_holder):
+    """Whether nothing can be decrypted or encrypted with the secret key any more."""
+    with pytest.raises(KeyBurned):
+        key_holder._keys.decrypt(b"", 0, 1.0)
+    with pytest.raises(KeyBurned):
+        key_holder.weights()
+    return key_holder._encryptor is None
+
+
+def assert_sound(plan):
+    """All inequalities that a plan stands for, computed anew from its own figures."""
+    p, c, g, e = plan.problem, plan.certificate, plan.guarantee, plan.encryption
+    layout = layout_of(plan)
+    factor = RELATION_FACTOR[c.neighboring]
+    # Sensitivity and noise.
+    assert 0 < c.error <= 0.05 * factor
+    assert c.sensitivity == pytest.approx(factor * (1 + c.row_slack) + c.error, rel=1e-12)
+    unit = e.output_scale / layout.output_norm
+    honest = g.n_owners - g.n_colluding
+    share = math.isqrt(-(-(e.noise_units**2) // honest) - 1) + 1
+    assert honest * share**2 >= e.noise_units**2
+    assert g.noise_multiplier * c.sensitivity * unit <= e.noise_units * (1 + 1e-12)
+    cost = c.cost_in_delta(g.epsilon)
+    assert cost >= (1 + math.exp(g.epsilon)) * c.error_probability
+    assert 0 < cost < 0.02 * g.delta
+    epsilon = accounting.epsilon_at(g.delta - cost, g.noise_multiplier, g.n_releases)
+    assert epsilon <= g.epsilon
+    assert g.n_releases == plan.optimizer.max_iter
+    # Every margin lies within the last interval, every S within the table.
+    norm = row_norm(p.intercept_column)
+    reach = abs(p.prior_margin) + plan.optimizer.weight_norm * norm + c.margin_slack
+    assert c.polynomials[-1].radius >= reach
+    radii = [q.radius for q in c.polynomials]
+    assert radii == sorted(radii) and list(c.contributions) == sorted(c.contributions)
+    largest = max(q.residual_bound() for q in c.polynomials) * norm * math.sqrt(p.n_outputs)
+    assert c.contributions[-1] >= largest * (1 - 1e-12)
+    # The base prime holds the release: all rows, a dozen deviations of all owners' noise.
+    spread = share * math.sqrt(g.n_owners)
+    assert 2 * (1.1 * p.n_samples * unit + 12 * spread) < e.primes[0]
+    # Owners can encode their noise exactly: ten deviations below 2^48.
+    assert 10 * share < 2**48
+    # Security.
+    assert math.prod(e.primes).bit_length() <= MAX_MODULUS_BITS[e.poly_modulus_degree]
+    assert len(set(e.primes)) == len(e.primes)
+    assert all(q % (2 * e.poly_modulus_degree) == 1 and q < 2**60 for q in e.primes)
+    assert "128-bit" in e.security
+    assert g.flooding <= 2.0**-20 or g.n_owners == 1
+    assert e.symmetric == (g.n_owners == 1)

@@ -4,32 +4,19 @@
 a slot, put together from `skfhe.crypto.errors` by the triangle inequality alone.
 """
 
-import contextlib
-import copy
-import pickle
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
-import tenseal
+from helpers import SCALE, N, phases
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from skfhe.crypto import errors as model
 from skfhe.crypto.embedding import coefficients_to_slots, slots_to_coefficients
-from skfhe.crypto.parameters import CKKSParameters, Ring
 from skfhe.crypto.simulated import SimulatedScheme
-from skfhe.crypto.tenseal import (
-    TensealScheme,
-    coefficient_modulus,
-    context_parameters,
-    is_context,
-)
 from skfhe.crypto.tracing import TracingEvaluator
-from skfhe.exceptions import DepthExceeded, InfeasiblePlan, KeyBurned, MessageError
 
-SCALE = 2.0**30
-N = 8192
 # X -> X^element negates X^power: what `merge` asks for.
 HALVES = {1: N + 1, 2: N // 2 + 1}
 
@@ -125,12 +112,6 @@ class Reference:
         moved = np.empty(n)
         moved[power % n] = slots_to_coefficients(self.ring, slots) * np.where(power < n, 1, -1)
         return coefficients_to_slots(self.ring, moved)
-
-
-def phases(seed, ring):
-    """Slots of modulus one: products then keep their size, so that bounds are sharp."""
-    random = np.random.default_rng(seed)
-    return np.exp(2j * np.pi * random.random(ring.slots))
 
 
 def rms(values):
@@ -374,255 +355,3 @@ def test_public_encryption(ring, simulated, encrypted):
 def test_seeded_ciphertexts_are_half_the_size(ring, encrypted):
     data = encrypted.encryptor.encrypt(phases(1, ring), SCALE, ring.top_level)
     assert len(data) < 0.55 * len(encrypted.evaluator.save(encrypted.evaluator.load(data)))
-
-
-# Serialisation
-
-
-def test_save_and_load_are_the_identity(ring, simulated, encrypted):
-    for bench in (simulated, encrypted):
-        for level in (3, 0):
-            a = bench.encrypt(phases(1, ring), SCALE, level)
-            data = bench.evaluator.save(a)
-            b = bench.evaluator.load(data)
-            assert bench.evaluator.save(b) == data
-            assert bench.evaluator.level(b) == level
-            assert bench.evaluator.scale(b) == SCALE
-            np.testing.assert_array_equal(bench.coefficients(a), bench.coefficients(b))
-
-
-@pytest.mark.parametrize("backend", ["simulated", "encrypted"])
-def test_malformed_bytes_are_one_clear_error(backend, ring, request):
-    bench = request.getfixturevalue(backend)
-    good = bench.evaluator.save(bench.encrypt(phases(1, ring), SCALE))
-    public, evaluation = bench.keys.public_key(), bench.keys.evaluation_keys()
-    foreign = [b"", b"x", b"no ciphertext at all", bytes(100), b"\xff" * 300, b"PK\x03\x04" * 9]
-    for read, whole in (
-        (bench.evaluator.load, good),
-        (bench.scheme.encryptor, public),
-        (bench.scheme.evaluator, evaluation),
-        (lambda data: bench.keys.decrypt(data, 3, SCALE), good),
-    ):
-        read(whole)
-        truncated = [whole[:cut] for cut in (1, 9, len(whole) // 2, len(whole) - 1)]
-        others = [data for data in (good, public, evaluation) if data != whole]
-        accepted = []
-        for data in foreign + truncated + others:
-            try:
-                read(data)
-                accepted.append(data[:40])
-            except MessageError as error:
-                assert "these bytes are no" in str(error)
-        assert accepted == []
-
-
-@settings(max_examples=25, deadline=None)
-@given(st.binary(max_size=200), st.integers(0, 100))
-def test_no_bytes_raise_anything_else(simulated, encrypted, data, place):
-    """Headers overwritten with junk: a MessageError or, where it does no harm, no error."""
-    for bench in (simulated, encrypted):
-        good = bench.evaluator.save(bench.encrypt(np.ones(N // 2), SCALE))
-        altered = good[:place] + data + good[place + len(data) :]
-        for read, tampered in (
-            (bench.evaluator.load, altered),
-            (bench.evaluator.load, data),
-            (bench.scheme.evaluator, data),
-            (bench.scheme.encryptor, data),
-        ):
-            with contextlib.suppress(MessageError):
-                read(tampered)
-
-
-def test_simulated_keys_with_elements_that_are_no_list(ring):
-    for junk in (b'{"simulated evaluation keys": 3}', b'{"simulated evaluation keys": [[1]]}'):
-        with pytest.raises(MessageError):
-            SimulatedScheme(ring).evaluator(junk)
-
-
-def test_ciphertexts_of_another_ring_are_refused(small_ring, encrypted, simulated, make_bench):
-    primes = coefficient_modulus(N, (44, 40, 30, 30, 60))
-    for scheme, bench in ((TensealScheme, encrypted), (SimulatedScheme, simulated)):
-        smaller = make_bench(scheme(small_ring))
-        foreign = smaller.encryptor.encrypt(np.ones(2048), 2.0**20, 1)
-        with pytest.raises(MessageError):
-            bench.evaluator.load(foreign)
-    other = make_bench(TensealScheme(Ring(N, primes)))
-    with pytest.raises(MessageError):
-        encrypted.evaluator.load(other.encryptor.encrypt(np.ones(N // 2), SCALE, 3))
-    with pytest.raises(MessageError):
-        encrypted.scheme.evaluator(other.keys.evaluation_keys())
-    with pytest.raises(MessageError):
-        encrypted.scheme.encryptor(other.keys.public_key())
-
-
-@pytest.mark.parametrize("backend", ["simulated", "encrypted"])
-def test_decrypting_at_another_level_or_scale_is_refused(backend, ring, request):
-    bench = request.getfixturevalue(backend)
-    data = bench.encryptor.encrypt(phases(1, ring), SCALE, 2)
-    bench.keys.decrypt(data, 2, SCALE)
-    for level, scale in ((1, SCALE), (3, SCALE), (2, 2 * SCALE), (2, SCALE * (1 + 1e-6))):
-        with pytest.raises(MessageError, match="must have level"):
-            bench.keys.decrypt(data, level, scale)
-
-
-# Levels, keys and parameters
-
-SPENT = {
-    "rescale": lambda e, a: e.rescale(a),
-    "rise": lambda e, a: e.switch_to(a, 1),
-    "multiply": lambda e, a: e.multiply(a, a),
-    "dot": lambda e, a: e.dot([a, a], [a, a]),
-    "multiply_constant": lambda e, a: e.multiply_constant(a, 1.5, SCALE),
-}
-
-
-@pytest.mark.parametrize("name", SPENT)
-@pytest.mark.parametrize("backend", ["tracing", "simulated", "encrypted"])
-def test_spent_levels(name, backend, ring, request):
-    if backend == "tracing":
-        evaluator = TracingEvaluator(ring)
-        a = evaluator.fresh(0, SCALE, 1.0)
-    else:
-        bench = request.getfixturevalue(backend)
-        evaluator, a = bench.evaluator, bench.encrypt(phases(1, ring), SCALE, 0)
-    with pytest.raises(DepthExceeded, match="level"):
-        SPENT[name](evaluator, a)
-
-
-MIXED_UP = {
-    "add levels": lambda e, a, low, other: e.add(a, low),
-    "add scales": lambda e, a, low, other: e.add(a, other),
-    "multiply levels": lambda e, a, low, other: e.multiply(a, low),
-    "dot levels": lambda e, a, low, other: e.dot([a, a], [a, low]),
-    "dot scales": lambda e, a, low, other: e.dot([a, a], [a, other]),
-}
-
-
-@pytest.mark.parametrize("backend", ["simulated", "encrypted"])
-@pytest.mark.parametrize("name", MIXED_UP)
-def test_operands_that_do_not_go_together(name, backend, ring, request):
-    """A mix-up is a mistake in the circuit, not a lack of levels."""
-    bench = request.getfixturevalue(backend)
-    slots = phases(1, ring)
-    a, low = bench.encrypt(slots, SCALE, 3), bench.encrypt(slots, SCALE, 2)
-    other = bench.encrypt(slots, 2 * SCALE, 3)
-    with pytest.raises(ValueError) as caught:
-        MIXED_UP[name](bench.evaluator, a, low, other)
-    assert not isinstance(caught.value, DepthExceeded)
-
-
-@pytest.mark.parametrize("backend", ["simulated", "encrypted"])
-def test_a_missing_automorphism_key_is_told(backend, ring, request):
-    bench = request.getfixturevalue(backend)
-    a = bench.encrypt(phases(1, ring), SCALE)
-    with pytest.raises(ValueError, match=r"(?i)(no automorphism|galois) key"):
-        bench.evaluator.project(a, 5)
-    with pytest.raises(ValueError, match=r"(?i)(no automorphism|galois) key"):
-        bench.evaluator.merge(a, a, 1, 4097 * 4 + 1)
-
-
-def test_secret_keys_do_not_pickle(encrypted):
-    public = encrypted.scheme.encryptor(encrypted.keys.public_key())
-    for item in (encrypted.keys, encrypted.encryptor, public, encrypted.evaluator):
-        with pytest.raises(TypeError):
-            pickle.dumps(item)
-        with pytest.raises(TypeError):
-            copy.deepcopy(item)
-
-
-def test_an_evaluator_holds_no_secret(encrypted):
-    names = {type(value).__name__ for value in vars(encrypted.evaluator).values()}
-    assert not names & {"SecretKey", "KeyGenerator", "Decryptor", "Encryptor", "TensealKeys"}
-    assert "RelinKeys" in names
-
-
-@pytest.mark.parametrize("scheme", [SimulatedScheme, TensealScheme])
-def test_a_destroyed_key_decrypts_nothing(scheme, ring, make_bench):
-    bench = make_bench(scheme(ring))
-    data = bench.encryptor.encrypt(phases(1, ring), SCALE, 1)
-    bench.keys.decrypt(data, 1, SCALE)
-    bench.keys.destroy()
-    bench.keys.destroy()
-    with pytest.raises(KeyBurned):
-        bench.keys.decrypt(data, 1, SCALE)
-
-
-@pytest.mark.parametrize("scheme", [SimulatedScheme, TensealScheme])
-def test_a_destroyed_encryptor_encrypts_nothing(scheme, ring, make_bench):
-    encryptor = make_bench(scheme(ring)).encryptor
-    encryptor.encrypt(phases(1, ring), SCALE, 1)
-    encryptor.destroy()
-    with pytest.raises(KeyBurned):
-        encryptor.encrypt(phases(1, ring), SCALE, 1)
-    with pytest.raises(KeyBurned):
-        encryptor.encrypt_integers(np.zeros(N, dtype=np.int64), SCALE, 1)
-
-
-def test_a_destroyed_key_makes_nothing(ring, make_bench):
-    keys = make_bench(TensealScheme(ring)).keys
-    keys.destroy()
-    for derive in (keys.encryptor, keys.public_key, keys.evaluation_keys):
-        with pytest.raises(KeyBurned):
-            derive()
-    held = {type(value).__name__ for value in vars(keys).values()}
-    assert not held & {"SecretKey", "KeyGenerator", "Decryptor", "Encryptor"}
-
-
-@pytest.mark.parametrize(
-    "degree, bits",
-    [(8192, (61, 40)), (8192, (1, 40)), (8192, (14, 15)), (5000, (30, 30)), (8192, (30.5, 40)),
-     (8192, (-3, 40)), (8192, ("30", 40))],
-)  # fmt: skip
-def test_primes_that_do_not_exist(degree, bits):
-    with pytest.raises(InfeasiblePlan, match="coeff_mod_bit_sizes"):
-        coefficient_modulus(degree, bits)
-
-
-def test_primes_have_their_sizes_and_suit_the_ring():
-    bits = (50, 40, 30, 30, 50)
-    primes = coefficient_modulus(N, bits)
-    assert tuple(p.bit_length() for p in primes) == bits
-    assert len(set(primes)) == 5
-    assert all(p % (2 * N) == 1 for p in primes)
-
-
-@pytest.mark.parametrize("degree, limit", [(8192, 214), (16384, 430), (32768, 868)])
-def test_security_limits(degree, limit):
-    """One bit more than the table is refused, the table's own figure is not."""
-    count, rest = divmod(limit, 50)
-    widths = [50] * (count - 1) + [25 + rest // 2, 25 + rest - rest // 2]
-    assert Ring(degree, tuple((1 << w) - 1 for w in widths)).total_bits == limit
-    widths[-1] += 1
-    with pytest.raises(InfeasiblePlan, match=f"{limit + 1} bits.*allows {limit}"):
-        Ring(degree, tuple((1 << w) - 1 for w in widths))
-
-
-def test_rings_that_are_none():
-    with pytest.raises(InfeasiblePlan, match="poly_modulus_degree"):
-        Ring(2048, (12289, 40961))
-    with pytest.raises(InfeasiblePlan, match="special prime"):
-        Ring(8192, (65537,))
-    with pytest.raises(InfeasiblePlan, match="SEAL refuses"):
-        TensealScheme(Ring(8192, (2**30, 2**31)))
-
-
-@pytest.mark.parametrize("global_scale, expected", [(None, 30), (2.0**33, 33)])
-def test_a_users_context_gives_its_parameters(global_scale, expected):
-    context = tenseal.context(
-        tenseal.SCHEME_TYPE.CKKS, 8192, coeff_mod_bit_sizes=[50, 40, 30, 30, 50]
-    )
-    if global_scale:
-        context.global_scale = global_scale
-    assert is_context(context)
-    assert not is_context(CKKSParameters())
-    parameters = context_parameters(context)
-    assert (
-        parameters.get_params()
-        == CKKSParameters(8192, (50, 40, 30, 30, 50), expected).get_params()
-    )
-
-
-def test_a_context_of_another_scheme_is_refused():
-    context = tenseal.context(tenseal.SCHEME_TYPE.BFV, 8192, plain_modulus=1032193)
-    with pytest.raises(InfeasiblePlan, match="CKKS"):
-        context_parameters(context)
