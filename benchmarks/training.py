@@ -121,7 +121,10 @@ def main() -> None:
     options = parser.parse_args()
     for setting in SETTINGS:
         if not options.data or setting.data in options.data:
-            report(setting, options.seeds)
+            try:
+                report(setting, options.seeds)
+            except FileNotFoundError as missing:
+                print(f"{setting.data}: left out, {missing}\n")
 
 
 if __name__ == "__main__":
