@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import warnings
 from abc import abstractmethod
-from dataclasses import dataclass
 from numbers import Integral, Real
 
 import numpy as np
@@ -19,7 +18,8 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from .crypto.parameters import CKKSParameters
 from .exceptions import InfeasiblePlan, PrivacyLeakWarning, SeededNoiseWarning
 from .plan import TrainingPlan
-from .privacy import accounting
+from .privacy.guarantee import PrivacyGuarantee
+from .privacy.ledger import PrivacyLedger
 from .privacy.noise import RandomBytes, seeded_bytes
 from .protocol.data_owner import check_rows
 from .protocol.dataset import EncryptedDataset
@@ -28,105 +28,6 @@ from .protocol.schemes import plan_scheme
 from .protocol.session import Costs, Outcome, run_session, train_encrypted
 
 AUTO_POSITIVE = [Interval(Real, 0, None, closed="neither"), StrOptions({"auto"})]
-
-
-@dataclass(frozen=True)
-class PrivacyGuarantee:
-    """What the fitted model's privacy rests on.
-
-    Attributes
-    ----------
-    epsilon, delta : float
-        The guarantee for what was really done: infinite epsilon if the noise was seeded.
-    nominal_epsilon : float
-        The epsilon that unseeded noise gives.
-    noise_multiplier : float
-        Noise spread over sensitivity of every release.
-    sensitivity : float
-        Of a release, in units of the bound S that follows the weights.
-    n_releases : int
-        Gaussian releases that were made.
-    neighboring : str
-        "add_remove" (a row against a zero row, n public) or "replace_one".
-    guaranteed : bool
-        Whether the noise came from the operating system.
-    error_probability, discreteness : float
-        What encryption errors and integer noise cost of delta (`skfhe.plan.Certificate`).
-    """
-
-    epsilon: float
-    delta: float
-    nominal_epsilon: float
-    noise_multiplier: float
-    sensitivity: float
-    n_releases: int
-    neighboring: str
-    guaranteed: bool
-    error_probability: float
-    discreteness: float
-
-    @classmethod
-    def of(cls, plan: TrainingPlan, n_releases: int, guaranteed: bool) -> PrivacyGuarantee:
-        """The guarantee of a run under a plan."""
-        terms, certificate = plan.guarantee, plan.certificate
-        return cls(
-            epsilon=terms.epsilon if guaranteed else np.inf,
-            delta=terms.delta,
-            nominal_epsilon=terms.epsilon,
-            noise_multiplier=terms.noise_multiplier,
-            sensitivity=certificate.sensitivity,
-            n_releases=n_releases,
-            neighboring=certificate.neighboring,
-            guaranteed=guaranteed,
-            error_probability=certificate.error_probability,
-            discreteness=certificate.discreteness,
-        )
-
-    def epsilon_at(self, delta: float) -> float:
-        """Epsilon at another delta; infinite if the noise was seeded.
-
-        Parameters
-        ----------
-        delta : float
-            Between 0 and 1, and not so small that encryption errors take all of it.
-
-        Notes
-        -----
-        The smallest epsilon with delta_Gauss(epsilon) + (1 + e^epsilon) beta + slack <= delta,
-        approached from below: each round takes out what the last epsilon costs.
-
-        Raises
-        ------
-        ValueError
-            If no epsilon meets this delta.
-        """
-        if not self.guaranteed:
-            return np.inf
-        epsilon = 0.0
-        for _ in range(200):
-            spare = delta - (1 + np.exp(epsilon)) * self.error_probability - self.discreteness
-            if not 0 < spare < 1:
-                raise ValueError(
-                    f"delta must be below 1 and leave room for the probability "
-                    f"{2 * self.error_probability:.2g} or more that encryption errors exceed "
-                    f"their bounds, got {delta}."
-                )
-            previous, epsilon = (
-                epsilon,
-                accounting.epsilon_at(spare, self.noise_multiplier, self.n_releases),
-            )
-            if epsilon <= previous * (1 + 1e-9):
-                break
-        return float(epsilon)
-
-    def __str__(self) -> str:
-        stated = (
-            f"({self.epsilon:g}, {self.delta:g})-differential privacy, {self.neighboring}, "
-            f"{self.n_releases} releases with noise multiplier {self.noise_multiplier:.4f}"
-        )
-        if self.guaranteed:
-            return stated
-        return f"no privacy: the noise was seeded (would be epsilon={self.nominal_epsilon:g})"
 
 
 class EncryptedDPClassifier(ClassifierMixin, BaseEstimator):
@@ -147,6 +48,7 @@ class EncryptedDPClassifier(ClassifierMixin, BaseEstimator):
         "neighboring": [StrOptions({"add_remove", "replace_one"})],
         "backend": [StrOptions({"tenseal", "simulated"})],
         "context": "no_validation",
+        "ledger": [PrivacyLedger, None],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
     }
@@ -183,6 +85,8 @@ class EncryptedDPClassifier(ClassifierMixin, BaseEstimator):
         ValueError
             For data that cannot be trained on, or a plan that is infeasible (`InfeasiblePlan`),
             before any ciphertext exists.
+        BudgetExceeded
+            If the ledger does not pay for the plan; nothing is encrypted then.
         """
         X, y = validate_data(self, X, y, accept_sparse="csr", dtype=np.float64)
         check_classification_targets(y)
@@ -196,12 +100,20 @@ class EncryptedDPClassifier(ClassifierMixin, BaseEstimator):
         with costs.phase("plan"):
             plan = self.plan(X.shape[0], X.shape[1], classes=len(self.classes_))
         _require_memory(plan)
-        self._warn_of_clipping(X, plan)
         random_bytes = self._noise_source()
-        scheme = plan_scheme(plan, self.backend)
-        outcome = run_session(
-            plan, scheme, X, targets, costs, random_bytes=random_bytes, verbose=self.verbose
-        )
+        with costs.phase("keys"):
+            key_holder = KeyHolder(
+                plan,
+                plan_scheme(plan, self.backend),
+                ledger=self.ledger,
+                mechanism=type(self).__name__,
+                seeded=random_bytes is not os.urandom,
+            )
+        with key_holder:
+            self._warn_of_clipping(X, plan)
+            outcome = run_session(
+                key_holder, X, targets, costs, random_bytes=random_bytes, verbose=self.verbose
+            )
         return self._release(plan, outcome)
 
     def fit_encrypted(self, dataset: EncryptedDataset, key_holder: KeyHolder, classes=None):
@@ -213,7 +125,7 @@ class EncryptedDPClassifier(ClassifierMixin, BaseEstimator):
             Rows of all owners and their noise, encrypted for the key holder's plan and run.
         key_holder : KeyHolder
             Holds the plan, the key and the ledger. This estimator's own hyperparameters are not
-            used: the plan decides.
+            used: the plan decides. A ledger of this estimator must be the key holder's, too.
         classes : array-like of shape (n_classes,), default=None
             Labels in the order of the owners' class indices; 0 to K - 1 if None.
 
@@ -227,6 +139,11 @@ class EncryptedDPClassifier(ClassifierMixin, BaseEstimator):
         if labels.shape != (plan.problem.n_classes,):
             raise ValueError(
                 f"classes must be the plan's {plan.problem.n_classes} labels, got {labels!r}."
+            )
+        if self.ledger is not None and self.ledger != key_holder.ledger:
+            raise ValueError(
+                "the key holder pays: give it this estimator's ledger, KeyHolder(plan, "
+                "ledger=ledger), or set ledger=None here."
             )
         outcome = train_encrypted(dataset, key_holder, Costs(), verbose=self.verbose)
         self.classes_ = labels
