@@ -48,6 +48,7 @@ class EncryptedDPClassifier(ClassifierMixin, BaseEstimator):
         "neighboring": [StrOptions({"add_remove", "replace_one"})],
         "backend": [StrOptions({"tenseal", "simulated"})],
         "context": "no_validation",
+        "class_weight": [dict, StrOptions({"balanced"}), None],
         "ledger": [PrivacyLedger, None],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
@@ -64,7 +65,7 @@ class EncryptedDPClassifier(ClassifierMixin, BaseEstimator):
         """Set the fitted attributes that are the model, from the released weights."""
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y):
+    def fit(self, X, y, **fit_params):
         """Encrypt, train on ciphertexts and release a differentially private model.
 
         Parameters
@@ -74,6 +75,10 @@ class EncryptedDPClassifier(ClassifierMixin, BaseEstimator):
             shortened to it.
         y : array-like of shape (n_samples,)
             Class labels. The set of classes is public.
+        **fit_params : object
+            Nothing is taken. `sample_weight` is refused, because a weight above one would exceed
+            the certified influence of its row, and smaller ones would be private data that the
+            plan knows nothing of; leave rows out, or use `class_weight` with public weights.
 
         Returns
         -------
@@ -88,6 +93,12 @@ class EncryptedDPClassifier(ClassifierMixin, BaseEstimator):
         BudgetExceeded
             If the ledger does not pay for the plan; nothing is encrypted then.
         """
+        if fit_params:
+            raise TypeError(
+                f"{type(self).__name__}.fit takes X and y alone, got {sorted(fit_params)}: "
+                "weights of rows would change the influence that is certified for each of them; "
+                "use class_weight with public weights."
+            )
         X, y = validate_data(self, X, y, accept_sparse="csr", dtype=np.float64)
         check_classification_targets(y)
         self.classes_, targets = np.unique(y, return_inverse=True)
@@ -98,7 +109,7 @@ class EncryptedDPClassifier(ClassifierMixin, BaseEstimator):
             )
         costs = Costs()
         with costs.phase("plan"):
-            plan = self.plan(X.shape[0], X.shape[1], classes=len(self.classes_))
+            plan = self.plan(X.shape[0], X.shape[1], classes=self.classes_)
         _require_memory(plan)
         random_bytes = self._noise_source()
         with costs.phase("keys"):
@@ -279,6 +290,35 @@ def count_classes(classes) -> int:
     if isinstance(classes, Integral):
         return int(classes)
     return len(np.unique(np.asarray(classes)))
+
+
+def class_weights(class_weight, classes) -> tuple[float, ...]:
+    """A weight for every class in their order; empty if none are given.
+
+    Raises
+    ------
+    ValueError
+        If weights would be taken from the data, or are out of range, or name unknown classes.
+    """
+    if class_weight is None:
+        return ()
+    if isinstance(class_weight, str):
+        raise ValueError(
+            f"class_weight={class_weight!r} would count the labels, and no guarantee covers the "
+            "counts; give a dict of public weights, such as {0: 1.0, 1: 4.0}, or None."
+        )
+    count = isinstance(classes, Integral)
+    labels = list(range(int(classes))) if count else np.unique(np.asarray(classes)).tolist()
+    unknown = [label for label in class_weight if label not in labels]
+    weights = tuple(float(class_weight.get(label, 1.0)) for label in labels)
+    if unknown:
+        raise ValueError(f"class_weight must name classes among {labels}, got also {unknown}.")
+    if not all(0 <= weight < np.inf for weight in weights) or not any(weights):
+        raise ValueError(
+            "class_weight must have finite weights, none negative and not all zero, got "
+            f"{weights}."
+        )
+    return weights
 
 
 def _require_memory(plan: TrainingPlan) -> None:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy.special import expit, softmax
 from sklearn.linear_model import LogisticRegression
 
-from ._base import EncryptedDPClassifier, count_classes, resolve_context
+from ._base import EncryptedDPClassifier, class_weights, count_classes, resolve_context
 from .plan import TrainingPlan
 from .planning import Request, make_plan
 
@@ -50,6 +50,10 @@ class EncryptedDPLogisticRegression(EncryptedDPClassifier):
         "simulated" computes the same on unencrypted slots.
     context : "auto", CKKSParameters or tenseal.Context, default="auto"
         Encryption parameters; a TenSEAL context gives its parameters, never its keys.
+    class_weight : dict {label: weight}, default=None
+        Public weights of the classes; those left out have weight 1. "balanced" is refused: it
+        would count the labels, which no guarantee covers. Give weights from public knowledge of
+        how frequent the classes are.
     ledger : PrivacyLedger, default=None
         The budget that fits share, those of clones in a search included; every fit pays before
         its first release, and is refused if the ledger cannot.
@@ -112,6 +116,7 @@ class EncryptedDPLogisticRegression(EncryptedDPClassifier):
         neighboring="add_remove",
         backend="tenseal",
         context="auto",
+        class_weight=None,
         ledger=None,
         random_state=None,
         verbose=0,
@@ -131,6 +136,7 @@ class EncryptedDPLogisticRegression(EncryptedDPClassifier):
         self.neighboring = neighboring
         self.backend = backend
         self.context = context
+        self.class_weight = class_weight
         self.ledger = ledger
         self.random_state = random_state
         self.verbose = verbose
@@ -145,7 +151,7 @@ class EncryptedDPLogisticRegression(EncryptedDPClassifier):
         n_samples, n_features : int
             Shape of the data.
         classes : int or list of labels, default=2
-            The public classes.
+            The public classes: a count (labels 0 to K - 1), or the labels.
         n_owners, n_colluding : int, default=1, 0
             Data owners, and how many of them may collude; one who holds the key counts.
 
@@ -165,6 +171,7 @@ class EncryptedDPLogisticRegression(EncryptedDPClassifier):
             delta=float(self.delta),
             degree=int(self.degree),
             C=self.C,
+            class_weight=class_weights(self.class_weight, classes),
             fit_intercept=bool(self.fit_intercept),
             data_norm=self.data_norm,
             weight_norm=self.weight_norm,

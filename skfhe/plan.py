@@ -36,6 +36,8 @@ class Problem:
         Rows longer than this are shortened to it by their owner; then divided by it.
     intercept_column : float
         b, the value of the intercept's column after that division; zero for none.
+    class_weight : tuple of float
+        Weight of each class's rows, the largest being 1; empty where all are equal.
     """
 
     n_samples: int
@@ -43,6 +45,7 @@ class Problem:
     n_classes: int
     data_norm: float
     intercept_column: float
+    class_weight: tuple[float, ...] = ()
 
     @property
     def n_columns(self) -> int:

@@ -70,10 +70,12 @@ def one_hot(plan, targets):
 
 
 def exact_sums(plan, indices, weights, X, targets):
-    """sum_i (p(z_i) - y_i) x_i / S, shape (n_columns, n_outputs)."""
+    """sum_i c_i (p(z_i) - y_i) x_i / S, c_i the class's weight, shape (n_columns, n_outputs)."""
     rows = stored_rows(plan, X)
     p = plan.certificate.polynomials[indices[0]]
     residual = p(rows @ weights) - one_hot(plan, targets)
+    if plan.problem.class_weight:
+        residual *= np.array(plan.problem.class_weight)[targets][:, None]
     return rows.T @ residual / plan.certificate.contributions[indices[1]]
 
 

@@ -31,7 +31,8 @@ class EncryptedChunk:
     rows : list of Ciphertext
         X_g at the top level.
     low_rows : list of Ciphertext
-        The same, switched once to the level of the last product.
+        The same, switched once to the level of the last product; where classes have weights,
+        these rows have been multiplied by their owner.
     labels : Ciphertext
         1/2 - y, at its own low level.
     """

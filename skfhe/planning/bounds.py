@@ -298,7 +298,8 @@ def _bounds(
 
     slot = math.sqrt(n) / candidate.row_scale
     encoded = errors.encoding_error(ring, dither=True) * slot
-    sent = encoded + errors.fresh_error(ring, ring.top_level, public) * slot
+    row_level = PRODUCT_LEVEL if requirement.problem.class_weight else ring.top_level
+    sent = encoded + errors.fresh_error(ring, row_level, public) * slot
     either = residual.rounding_error + residual.fixed_error
     quantile = -float(ndtri(beta / 2))
     all_slots = layout.chunks * layout.slots

@@ -49,18 +49,25 @@ def step_milliseconds(ring: Ring, layout: Layout, counts: Counter[tuple[str, int
 
 
 def predict(
-    ring: Ring, layout: Layout, counts: Counter[tuple[str, int]], low_level: int, symmetric: bool
+    ring: Ring,
+    layout: Layout,
+    counts: Counter[tuple[str, int]],
+    low_level: int,
+    symmetric: bool,
+    weighted: bool,
 ) -> Prediction:
     """Seconds and bytes of a run.
 
     A polynomial takes 8 N bytes per prime; a ciphertext has two of them, of which a seeded one
     (symmetric encryption) sends only one; a key-switching key has one ciphertext over all primes
-    for every data prime. Bytes are counted before compression.
+    for every data prime. Bytes are counted before compression. Weighted rows are sent a second
+    time, at the low level.
     """
     polynomial = 8 * ring.poly_modulus_degree
     data_primes = ring.top_level + 1
     ciphertexts = layout.groups * layout.chunks
-    sent = (1 if symmetric else 2) * polynomial * data_primes
+    sent_primes = data_primes + (low_level + 1 if weighted else 0)
+    sent = (1 if symmetric else 2) * polynomial * sent_primes
     key = polynomial * data_primes * (data_primes + 1)
     n_keys = len(layout.elements) + 1
     data_bytes = ciphertexts * sent
@@ -71,7 +78,10 @@ def predict(
     return Prediction(
         seconds_per_step=step_milliseconds(ring, layout, counts) / 1e3,
         key_seconds=n_keys * 8e-3 * data_primes * _relative(ring),
-        encryption_seconds=ciphertexts * message_milliseconds(ring, ring.top_level) / 1e3,
+        encryption_seconds=ciphertexts
+        * (sent_primes / data_primes)
+        * message_milliseconds(ring, ring.top_level)
+        / 1e3,
         key_bytes=n_keys * key,
         data_bytes=data_bytes,
         step_bytes=layout.groups * polynomial * data_primes + 4 * polynomial,

@@ -19,13 +19,15 @@ INTERCEPT_COLUMN = 0.25
 class Request:
     """What a user asks for; "auto" where the plan decides.
 
-    Attributes are those of `EncryptedDPLogisticRegression` under the same names.
+    Attributes are those of `EncryptedDPLogisticRegression` under the same names; `class_weight`
+    has a weight for every class, in their order, or is empty.
     """
 
     epsilon: float
     delta: float
     degree: int
     C: float | str
+    class_weight: tuple[float, ...]
     fit_intercept: bool
     data_norm: float | str
     weight_norm: float | str
@@ -50,12 +52,14 @@ def resolve(
         Shape of the data, public.
     """
     data_norm = _or(request.data_norm, math.sqrt(n_features) / 3)
+    heaviest = max(request.class_weight, default=1.0)
     problem = Problem(
         n_samples,
         n_features,
         n_classes,
         data_norm,
         INTERCEPT_COLUMN if request.fit_intercept else 0.0,
+        tuple(weight / heaviest for weight in request.class_weight),
     )
     signal = _signal(request, problem)
     max_iter = int(_or(request.max_iter, min(40, max(8, round(10 * (signal / 10) ** 0.35)))))
@@ -66,7 +70,7 @@ def resolve(
         learning_rate=_or(request.learning_rate, min(4 * travel / max_iter**2, 16.0)),
         momentum=_or(request.momentum, max(0.0, 1 - 2.5 / max_iter)),
         averaging=_or(request.averaging, 0.25),
-        regularization=1 / (C * n_samples * data_norm**2),
+        regularization=1 / (C * heaviest * n_samples * data_norm**2),
         weight_norm=_or(request.weight_norm, _weight_norm(problem, signal)),
     )
 

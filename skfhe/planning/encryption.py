@@ -310,5 +310,6 @@ def _chosen(
         noise_units=noise,
         symmetric=requirement.symmetric,
     )
-    prediction = cost.predict(ring, layout, counts, PRODUCT_LEVEL, requirement.symmetric)
+    weighted = bool(requirement.problem.class_weight)
+    prediction = cost.predict(ring, layout, counts, PRODUCT_LEVEL, requirement.symmetric, weighted)
     return Choice(encryption, bounds, prediction)

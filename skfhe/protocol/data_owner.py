@@ -178,15 +178,18 @@ class DataOwner:
             outputs = (targets == 1)[:, None]
         else:
             outputs = targets[:, None] == np.arange(problem.n_outputs)
-        top = len(used.primes) - 2
-        sections = [
-            self._encryptor.encrypt(
-                layout.pack_rows(rows, group), used.row_scale, top, dither=True
-            )
-            for group in range(layout.groups)
-        ]
         labels = layout.pack_labels(outputs.astype(float))
-        sections.append(self._encryptor.encrypt(labels, used.scale, used.label_level, dither=True))
+        sections = [self._encryptor.encrypt(labels, used.scale, used.label_level, dither=True)]
+        copies = [(rows, len(used.primes) - 2)]
+        if problem.class_weight:
+            # A second copy, for the products: no longer than the first, so that the certificate
+            # holds; weights are at most 1.
+            weights = np.array(problem.class_weight)[targets]
+            copies.append((rows * weights[:, None], used.product_level))
+        for copy, level in copies:
+            for group in range(layout.groups):
+                slots = layout.pack_rows(copy, group)
+                sections.append(self._encryptor.encrypt(slots, used.row_scale, level, dither=True))
         return messages.pack(
             "rows", self.plan.digest, sections, owner=self._owner, chunk=index, n_samples=len(rows)
         )

@@ -63,11 +63,15 @@ class Evaluator:
         """
         layout, digest = self._layout, self.plan.digest
         for message in chunks:
-            header, sections = messages.unpack(message, "rows", digest, layout.groups + 1)
+            weighted = layout.groups if self.plan.problem.class_weight else 0
+            header, sections = messages.unpack(
+                message, "rows", digest, layout.groups + 1 + weighted
+            )
             self._admit(header)
-            *rows, labels = (self._backend.load(section) for section in sections)
+            labels, *copies = (self._backend.load(section) for section in sections)
+            rows, low = copies[: layout.groups], copies[layout.groups :]
             level = self.plan.encryption.product_level
-            low = [self._backend.switch_to(row, level) for row in rows]
+            low = low or [self._backend.switch_to(row, level) for row in rows]
             self._chunks.append(EncryptedChunk(rows, low, labels))
 
     def _admit(self, header: dict[str, Any]) -> None:
