@@ -13,6 +13,7 @@ from .exceptions import (
 from .linear_model import EncryptedDPLogisticRegression
 from .plan import TrainingPlan
 from .preprocessing import BoundsScaler
+from .privacy.ledger import PrivacyLedger
 from .protocol.data_owner import DataOwner
 from .protocol.dataset import EncryptedDataset
 from .protocol.evaluator import Evaluator
@@ -34,6 +35,7 @@ __all__ = [
     "PlanMismatch",
     "PolynomialApproximation",
     "PrivacyLeakWarning",
+    "PrivacyLedger",
     "SeededNoiseWarning",
     "TrainingPlan",
 ]

@@ -18,9 +18,10 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from ._html import cards
 from .crypto.parameters import CKKSParameters
 from .exceptions import InfeasiblePlan, PrivacyLeakWarning, SeededNoiseWarning
-from .guarantee import PrivacyGuarantee
 from .plan import TrainingPlan
 from .plan_text import sections
+from .privacy.guarantee import PrivacyGuarantee
+from .privacy.ledger import PrivacyLedger
 from .privacy.noise import RandomBytes, seeded_bytes
 from .protocol.data_owner import check_rows
 from .protocol.dataset import EncryptedDataset
@@ -49,6 +50,7 @@ class EncryptedDPClassifier(ClassifierMixin, BaseEstimator):
         "neighboring": [StrOptions({"add_remove", "replace_one"})],
         "backend": [StrOptions({"tenseal", "simulated"})],
         "context": "no_validation",
+        "ledger": [PrivacyLedger, None],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
     }
@@ -85,6 +87,8 @@ class EncryptedDPClassifier(ClassifierMixin, BaseEstimator):
         ValueError
             For data that cannot be trained on, or a plan that is infeasible (`InfeasiblePlan`),
             before any ciphertext exists.
+        BudgetExceeded
+            If the ledger does not pay for the plan; nothing is encrypted then.
         """
         X, y = validate_data(self, X, y, accept_sparse="csr", dtype=np.float64)
         check_classification_targets(y)
@@ -98,12 +102,20 @@ class EncryptedDPClassifier(ClassifierMixin, BaseEstimator):
         with costs.phase("plan"):
             plan = self.plan(X.shape[0], X.shape[1], classes=len(self.classes_))
         _require_memory(plan)
-        self._warn_of_clipping(X, plan)
         random_bytes = self._noise_source()
-        scheme = plan_scheme(plan, self.backend)
-        outcome = run_session(
-            plan, scheme, X, targets, costs, random_bytes=random_bytes, verbose=self.verbose
-        )
+        with costs.phase("keys"):
+            key_holder = KeyHolder(
+                plan,
+                plan_scheme(plan, self.backend),
+                ledger=self.ledger,
+                mechanism=type(self).__name__,
+                seeded=random_bytes is not os.urandom,
+            )
+        with key_holder:
+            self._warn_of_clipping(X, plan)
+            outcome = run_session(
+                key_holder, X, targets, costs, random_bytes=random_bytes, verbose=self.verbose
+            )
         return self._release(plan, outcome)
 
     def fit_encrypted(self, dataset: EncryptedDataset, key_holder: KeyHolder, classes=None):
@@ -115,7 +127,7 @@ class EncryptedDPClassifier(ClassifierMixin, BaseEstimator):
             Rows of all owners and their noise, encrypted for the key holder's plan and run.
         key_holder : KeyHolder
             Holds the plan, the key and the ledger. This estimator's own hyperparameters are not
-            used: the plan decides.
+            used: the plan decides. A ledger of this estimator must be the key holder's, too.
         classes : array-like of shape (n_classes,), default=None
             Labels in the order of the owners' class indices; 0 to K - 1 if None.
 
@@ -129,6 +141,11 @@ class EncryptedDPClassifier(ClassifierMixin, BaseEstimator):
         if labels.shape != (plan.problem.n_classes,):
             raise ValueError(
                 f"classes must be the plan's {plan.problem.n_classes} labels, got {labels!r}."
+            )
+        if self.ledger is not None and self.ledger != key_holder.ledger:
+            raise ValueError(
+                "the key holder pays: give it this estimator's ledger, KeyHolder(plan, "
+                "ledger=ledger), or set ledger=None here."
             )
         outcome = train_encrypted(dataset, key_holder, Costs(), verbose=self.verbose)
         self.classes_ = labels

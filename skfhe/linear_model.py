@@ -50,6 +50,9 @@ class EncryptedDPLogisticRegression(EncryptedDPClassifier):
         "simulated" computes the same on unencrypted slots.
     context : "auto", CKKSParameters or tenseal.Context, default="auto"
         Encryption parameters; a TenSEAL context gives its parameters, never its keys.
+    ledger : PrivacyLedger, default=None
+        The budget that fits share, those of clones in a search included; every fit pays before
+        its first release, and is refused if the ledger cannot.
     random_state : int, RandomState or None, default=None
         Seeds the noise for tests; the model then has no privacy guarantee.
     verbose : int, default=0
@@ -109,6 +112,7 @@ class EncryptedDPLogisticRegression(EncryptedDPClassifier):
         neighboring="add_remove",
         backend="tenseal",
         context="auto",
+        ledger=None,
         random_state=None,
         verbose=0,
     ):
@@ -127,6 +131,7 @@ class EncryptedDPLogisticRegression(EncryptedDPClassifier):
         self.neighboring = neighboring
         self.backend = backend
         self.context = context
+        self.ledger = ledger
         self.random_state = random_state
         self.verbose = verbose
 

@@ -112,8 +112,7 @@ class Certificate:
     sensitivity : float
         Delta of a release, in units of S: the relation's factor times 1 + row_slack, plus 2E.
     error_probability : float
-        beta: the probability that an error of the run exceeds its bound; costs
-        (1 + e^epsilon) beta of delta.
+        beta: the probability that an error of the run exceeds its bound; comes out of delta.
     discreteness : float
         What integer noise costs of delta over continuous noise.
     """
@@ -128,9 +127,10 @@ class Certificate:
     error_probability: float
     discreteness: float
 
-    def cost_in_delta(self, epsilon: float) -> float:
-        """What errors and discreteness take out of delta at an epsilon."""
-        return (1 + math.exp(epsilon)) * self.error_probability + self.discreteness
+    @property
+    def cost_in_delta(self) -> float:
+        """What errors and discreteness take out of delta."""
+        return self.error_probability + self.discreteness
 
 
 @dataclass(frozen=True)

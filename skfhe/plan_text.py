@@ -49,7 +49,7 @@ def _privacy(plan: TrainingPlan) -> list[tuple[str, str]]:
             f"{c.contributions[-1]:.3f} by the released weights",
         ),
         ("encryption error", f"2E = {c.error:.2g} S, row slack {c.row_slack:.2g}"),
-        ("out of delta", f"{c.cost_in_delta(g.epsilon):.2g}"),
+        ("out of delta", f"{c.cost_in_delta:.2g}"),
         ("owners", f"{g.n_owners}, of whom {g.n_colluding} may collude"),
         ("flooding", f"{g.flooding:.2g} nats about the key over the whole run"),
     ]

@@ -242,10 +242,9 @@ def assert_sound(plan):
     share = math.isqrt(-(-(e.noise_units**2) // honest) - 1) + 1
     assert honest * share**2 >= e.noise_units**2
     assert g.noise_multiplier * c.sensitivity * unit <= e.noise_units * (1 + 1e-12)
-    cost = c.cost_in_delta(g.epsilon)
-    assert cost >= (1 + math.exp(g.epsilon)) * c.error_probability
-    assert 0 < cost < 0.02 * g.delta
-    epsilon = accounting.epsilon_at(g.delta - cost, g.noise_multiplier, g.n_releases)
+    assert 0 < c.error_probability <= c.cost_in_delta < accounting.DELTA_SHARE * g.delta
+    gaussian = (1 - accounting.DELTA_SHARE) * g.delta
+    epsilon = accounting.epsilon_at(gaussian, g.noise_multiplier, g.n_releases)
     assert epsilon <= g.epsilon
     assert g.n_releases == plan.optimizer.max_iter
     # Every margin lies within the last interval, every S within the table.

@@ -18,7 +18,6 @@ TREES = {name: ast.parse(path.read_text(), str(path)) for name, path in FILES.it
 LAYERS = (
     {"cli", "displays", "reporting"},
     {"service", "_base", "linear_model", "neural_network", "preprocessing"},
-    {"guarantee"},
     {"protocol"},
     {"planning"},
     {"circuits", "privacy"},

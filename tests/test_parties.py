@@ -237,7 +237,6 @@ def test_an_owner_that_fails_ends_the_run(monkeypatch, backend, failing_step):
     """The key is destroyed and the ledger keeps every release that was made."""
     plan = make()
     X, targets = make_rows(plan)
-    holders = []
     make_noise = data_owner.DataOwner.noise
 
     def failing(self, step):
@@ -245,17 +244,11 @@ def test_an_owner_that_fails_ends_the_run(monkeypatch, backend, failing_step):
             raise OSError("the owner's machine went down")
         return make_noise(self, step)
 
-    class Kept(KeyHolder):
-        def __init__(self, *arguments):
-            super().__init__(*arguments)
-            holders.append(self)
-
     monkeypatch.setattr(data_owner.DataOwner, "noise", failing)
-    monkeypatch.setattr("skfhe.protocol.session.KeyHolder", Kept)
+    key_holder = KeyHolder(plan, scheme_of(plan, backend))
     with pytest.raises(OSError):
-        run_session(plan, scheme_of(plan, backend), X, targets, Costs())
-    (key_holder,) = holders
-    assert key_holder.ledger.spent == list(range(failing_step))
+        run_session(key_holder, X, targets, Costs())
+    assert key_holder.releases.spent == list(range(failing_step))
     assert len(key_holder.records) == failing_step
     assert destroyed(key_holder)
 
@@ -275,7 +268,7 @@ def test_an_evaluator_that_fails_ends_the_run(monkeypatch):
     monkeypatch.setattr(Evaluator, "step", failing)
     with pytest.raises(KeyboardInterrupt):
         train_encrypted(dataset, key_holder, Costs())
-    assert key_holder.ledger.spent == [0] and destroyed(key_holder)
+    assert key_holder.releases.spent == [0] and destroyed(key_holder)
 
 
 def test_a_dataset_of_another_plan_or_run_is_refused():
@@ -290,7 +283,7 @@ def test_a_dataset_of_another_plan_or_run_is_refused():
     for other in (holder(), holder(make(epsilon=2.0))):
         with pytest.raises(PlanMismatch):
             EncryptedDPLogisticRegression().fit_encrypted(dataset, other)
-        assert destroyed(other) and not other.ledger.spent
+        assert destroyed(other) and not other.releases.spent
     with pytest.raises(ValueError, match="one plan"):
         second = holder(make(epsilon=2.0))
         EncryptedDataset.concat(dataset, owners_of(second)[0].dataset(X, targets))

@@ -34,7 +34,7 @@ def spy(monkeypatch, key_holder):
     seen, decrypt = [], key_holder._keys.decrypt
 
     def watched(*arguments):
-        seen.append(list(key_holder.ledger.spent))
+        seen.append(list(key_holder.releases.spent))
         return decrypt(*arguments)
 
     monkeypatch.setattr(key_holder._keys, "decrypt", watched)
@@ -71,13 +71,15 @@ def run_together(plan, backend):
 @pytest.mark.parametrize("degree", [3, 7])
 @pytest.mark.parametrize("classes", [2, 3])
 def test_simulated_and_encrypted_training_agree(monkeypatch, degree, classes):
-    """DESIGN 8.6: the same plan and the same noise give the same weights."""
+    """The same plan and the same noise give the same weights."""
     plan = make(classes=classes, degree=degree)
     X, targets = make_rows(plan)
     weights = []
     for backend in BACKENDS:
         monkeypatch.setattr(data_owner, "discrete_gaussian", seeded_noise(seed=1))
-        weights.append(run_session(plan, scheme_of(plan, backend), X, targets, Costs()).weights)
+        weights.append(
+            run_session(KeyHolder(plan, scheme_of(plan, backend)), X, targets, Costs()).weights
+        )
     assert np.linalg.norm(weights[0]) > 0.1
     assert relative(weights[1], weights[0]) < 1e-3
 
@@ -94,7 +96,7 @@ def test_owners_together_train_the_exact_model(monkeypatch, backend, n_owners, n
     expected = np.vstack([exact[:-1] / p.data_norm, exact[-1:] * p.intercept_column])
     got = np.vstack([model.coef_.T, model.intercept_[None]])
     assert relative(got, expected) < 1e-3
-    assert model.privacy_.n_releases == 3 == len(key_holder.ledger.spent)
+    assert model.privacy_.n_releases == 3 == len(key_holder.releases.spent)
     assert model.predict(X).shape == targets.shape
 
 
@@ -153,7 +155,7 @@ def test_the_same_reply_again_changes_nothing(monkeypatch, backend):
     for _ in range(3):
         key_holder.release(reply)
     np.testing.assert_array_equal(key_holder._optimizer.point, before)
-    assert seen == [[0]] and key_holder.ledger.spent == [0] and len(key_holder.records) == 1
+    assert seen == [[0]] and key_holder.releases.spent == [0] and len(key_holder.records) == 1
     message = key_holder.weights()
     key_holder.release(reply)
     assert key_holder.weights() is message
@@ -179,7 +181,7 @@ def test_another_reply_to_an_answered_step_is_refused(monkeypatch, backend):
         if key_holder._encryptor is None:
             break
         key_holder.weights()
-    assert seen == [[0]] and key_holder.ledger.spent == [0]
+    assert seen == [[0]] and key_holder.releases.spent == [0]
 
 
 def test_a_reply_before_the_weights_is_refused(monkeypatch):
@@ -189,7 +191,7 @@ def test_a_reply_before_the_weights_is_refused(monkeypatch):
     zeros = np.zeros(parties.plan.encryption.poly_modulus_degree, dtype=np.int64)
     with pytest.raises(PlanMismatch, match="not begun"):
         key_holder.release(parties.gradient_message(zeros))
-    assert not seen and not key_holder.ledger.spent
+    assert not seen and not key_holder.releases.spent
 
 
 @pytest.mark.parametrize(
@@ -206,7 +208,7 @@ def test_replies_of_another_run_step_or_plan_are_refused(monkeypatch, change):
         key_holder.release(messages.pack("gradient", digest, [b"x"], **fields))
     with pytest.raises(MessageError):
         key_holder.release(messages.pack("noise", parties.plan.digest, [b"x"], **fields))
-    assert not seen and not key_holder.ledger.spent
+    assert not seen and not key_holder.releases.spent
     key_holder.release(parties.step())  # nothing has changed: the honest reply still counts
 
 
@@ -221,7 +223,7 @@ def test_a_reply_has_one_ciphertext(monkeypatch, sections):
     )
     with pytest.raises(MessageError):
         key_holder.release(reply)
-    assert not seen and not key_holder.ledger.spent
+    assert not seen and not key_holder.releases.spent
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -244,7 +246,7 @@ def test_a_malformed_ciphertext_burns_the_key(backend, how):
     reply = messages.pack("gradient", plan.digest, [section], run=key_holder.run, step=0)
     with pytest.raises((MessageError, KeyBurned)):
         key_holder.release(reply)
-    assert key_holder.ledger.spent == [0]
+    assert key_holder.releases.spent == [0]
     assert destroyed(key_holder)
     with pytest.raises(KeyBurned):
         key_holder.release(reply)
@@ -264,7 +266,7 @@ def test_an_impossible_vector_burns_the_key(backend, spread):
     forged = parties.gradient_message(values)
     with pytest.raises(KeyBurned):
         key_holder.release(forged)
-    assert key_holder.ledger.spent == [0] and not key_holder.records
+    assert key_holder.releases.spent == [0] and not key_holder.records
     assert destroyed(key_holder)
     for call in (lambda: key_holder.release(forged), key_holder.weights, key_holder.encryptor):
         with pytest.raises(KeyBurned):
@@ -294,17 +296,17 @@ def test_the_ledger_is_spent_whatever_decryption_does(monkeypatch, error):
     seen = []
 
     def failing(*arguments):
-        seen.append(list(key_holder.ledger.spent))
+        seen.append(list(key_holder.releases.spent))
         raise error("no")
 
     with monkeypatch.context() as patch:
         patch.setattr(key_holder._keys, "decrypt", failing)
         with pytest.raises(error):
             key_holder.release(reply)
-    assert seen == [[0]] and key_holder.ledger.spent == [0]
+    assert seen == [[0]] and key_holder.releases.spent == [0]
     with pytest.raises((KeyBurned, BudgetExceeded)):
         key_holder.release(reply)
-    assert key_holder.ledger.spent == [0]
+    assert key_holder.releases.spent == [0]
     assert destroyed(key_holder)
 
 
@@ -313,10 +315,10 @@ def test_an_empty_ledger_decrypts_nothing(monkeypatch):
     key_holder = parties.key_holder
     reply = parties.step()
     seen = spy(monkeypatch, key_holder)
-    key_holder.ledger.n_releases = 0
+    key_holder.releases.n_releases = 0
     with pytest.raises(BudgetExceeded):
         key_holder.release(reply)
-    assert not seen and not key_holder.ledger.spent and not key_holder.records
+    assert not seen and not key_holder.releases.spent and not key_holder.records
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -329,7 +331,7 @@ def test_the_key_is_destroyed_after_the_last_step(backend):
             key_holder.result()
         reply = parties.step()
         key_holder.release(reply)
-        assert key_holder.ledger.spent == list(range(step + 1))
+        assert key_holder.releases.spent == list(range(step + 1))
     assert key_holder.done and destroyed(key_holder)
     assert key_holder.result().shape == (5, 1)
 
@@ -343,4 +345,4 @@ def test_the_last_reply_again_changes_nothing():
     result = parties.key_holder.result()
     parties.key_holder.release(reply)
     np.testing.assert_array_equal(parties.key_holder.result(), result)
-    assert parties.key_holder.ledger.spent == [0, 1, 2]
+    assert parties.key_holder.releases.spent == [0, 1, 2]

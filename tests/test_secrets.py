@@ -209,7 +209,7 @@ def test_a_burnt_key_holder_holds_nothing():
 def test_what_a_run_leaves_behind_holds_nothing():
     plan = make()
     X, targets = make_rows(plan)
-    outcome = run_session(plan, scheme_of(plan), X, targets, Costs())
+    outcome = run_session(KeyHolder(plan, scheme_of(plan)), X, targets, Costs())
     kinds = (*HOLDERS, seal.Ciphertext, bytes)
     assert not holds(outcome, kinds)
 
@@ -221,7 +221,7 @@ def test_no_representation_shows_a_key(sent):
     parties, search, _sent_messages = sent
     k = parties.key_holder
     shown = [
-        k, k._keys, k.encryptor(), k.scheme, k.ledger, k.plan, parties.evaluator,
+        k, k._keys, k.encryptor(), k.scheme, k.releases, k.plan, parties.evaluator,
         parties.evaluator._backend, parties.owners[0],
         gather(make()).owners[0].dataset(parties.X, parties.targets),
     ]  # fmt: skip
@@ -265,10 +265,10 @@ def test_owners_and_evaluators_do_not_pickle(protocol):
 def fitted():
     """A fitted estimator and the secret key of its run."""
     kept = []
-    destroy = KeyHolder.__init__
+    begin = KeyHolder.__init__
 
-    def keeping(self, *arguments):
-        destroy(self, *arguments)
+    def keeping(self, *arguments, **keywords):
+        begin(self, *arguments, **keywords)
         kept.append(self._keys._generator.secret_key())
 
     plan = make()

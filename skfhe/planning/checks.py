@@ -20,7 +20,7 @@ def discreteness(
     """Shrink and slack of the honest owners' discrete noise.
 
     Every owner's share is a release's worth of discrete noise of its own (docs/mathematics.md,
-    statement 8), so shares count as releases; a share's spread is what smoothing needs.
+    statement 9), so shares count as releases; a share's spread is what smoothing needs.
     """
     share = used.noise_units / math.sqrt(2 * (n_owners - n_colluding))
     return accounting.discreteness(share, used.poly_modulus_degree, n_releases * n_owners)
@@ -64,7 +64,7 @@ def check_plan(plan: TrainingPlan) -> None:
     )
     mu = math.sqrt(plan.optimizer.max_iter) / multiplier
     delta = accounting.gaussian_delta(guarantee.epsilon, mu)
-    delta += certificate.cost_in_delta(guarantee.epsilon)
+    delta += certificate.cost_in_delta
     if (
         certificate.sensitivity < sensitivity * (1 - _ROUNDING)
         or guarantee.noise_multiplier > multiplier * (1 + _ROUNDING)

@@ -21,12 +21,13 @@ from .bounds import Requirement
 from .checks import check_plan, discreteness, effective_multiplier
 from .defaults import Request
 
-# Beyond, a guarantee says nothing, and e^epsilon leaves no room for encryption errors.
+# Beyond, a guarantee says nothing.
 MAX_EPSILON = 100.0
 MAX_ERROR = 0.05
 MAX_FLOODING = 2.0**-20
-# Share of delta that encryption errors beyond their bounds may take.
-_FAILURE_SHARE = 1e-2
+# Share of delta that one fit's encryption errors may take for going beyond their bounds: so
+# little that thousands of fits stay within what a ledger sets aside (accounting.DELTA_SHARE).
+_FAILURE_SHARE = 1e-6
 _RADIUS_RATIO = 1.2
 _LEAST_RADIUS = 1.0
 _REACH_ROOM = 0.02
@@ -106,10 +107,7 @@ def make_plan(
     polynomials = _polynomials(request, largest_reach)
     largest = max(p.residual_bound() for p in polynomials) * norm * math.sqrt(problem.n_outputs)
     contributions = contribution_table(problem.n_outputs, problem.intercept_column, largest)
-    # Errors of encryption may exceed their bounds with probability beta, which costs
-    # (1 + e^epsilon) beta of delta: once for either neighbour, the other's at e^epsilon.
-    beta = request.delta * _FAILURE_SHARE / (1 + math.exp(request.epsilon))
-    spare = request.delta * (1 - 2 * _FAILURE_SHARE)
+    spare = request.delta * (1 - accounting.DELTA_SHARE)
     multiplier = accounting.calibrate(request.epsilon, spare, optimizer.max_iter)
     factor = RELATION_FACTOR[request.neighboring]
     chosen = encryption.choose(
@@ -124,7 +122,7 @@ def make_plan(
             noise_multiplier=multiplier,
             relation_factor=factor,
             n_releases=optimizer.max_iter,
-            failure=beta,
+            failure=request.delta * _FAILURE_SHARE,
             max_error=MAX_ERROR,
             max_flooding=MAX_FLOODING if n_owners > 1 else math.inf,
             n_owners=n_owners,
@@ -147,7 +145,7 @@ def make_plan(
         margin_slack=bounds.margin_slack,
         error=bounds.error,
         sensitivity=factor * (1 + bounds.row_slack) + bounds.error,
-        error_probability=beta,
+        error_probability=request.delta * _FAILURE_SHARE,
         discreteness=discreteness(chosen.encryption, n_owners, n_colluding, optimizer.max_iter)[1],
     )
     plan = TrainingPlan(

@@ -33,6 +33,10 @@ _STEP = 1e-6
 # eta of `discreteness`, in integer units.
 _SMOOTHING = 4.0
 
+# Share of delta that noise is never calibrated for: plans and ledgers alike keep it for encryption
+# errors beyond their bounds and for the discreteness of noise.
+DELTA_SHARE = 1e-2
+
 
 def gaussian_delta(epsilon: float, mu: float) -> float:
     """Return the exact delta of a Gaussian release at epsilon.

@@ -1,45 +1,239 @@
-"""Counting releases: budget is spent before anything is decrypted."""
+"""A privacy budget that fits share, and never under-count."""
 
 from __future__ import annotations
 
-import threading
-from dataclasses import dataclass, field
+import math
+import os
+from datetime import datetime, timezone
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
 
 from ..exceptions import BudgetExceeded
+from . import accounting
+from .composition import Composition, Releases
+from .ledger_store import LedgerEntry, LedgerStore, read, write
+
+# mu may exceed what `accounting.calibrate` inverts to by this, relative: sums of floats differ in
+# their last digits. Calibration stays clear of the exact bound by 1,000 times as much.
+_ROUNDING = 1e-9
 
 
-@dataclass
-class ReleaseLedger:
-    """The Gaussian releases that a run may make, and those it has made.
+class Budget(NamedTuple):
+    """A pair (epsilon, delta)."""
+
+    epsilon: float
+    delta: float
+
+
+class PrivacyLedger:
+    """A privacy budget shared by fits, their clones, threads and processes.
+
+    Every mechanism is debited before its first release, in one transaction that also checks that
+    the budget pays; a crash at any moment can only over-count. All entries compose
+    (`skfhe.privacy.composition`), whatever data-set name they carry: one person may be in several
+    data sets.
 
     Parameters
     ----------
-    n_releases : int
-        How many the plan accounts for.
+    path : path-like, default=None
+        An SQLite file, made if it is not there; None keeps the ledger in this process's memory.
+        A file system with working locks is needed (most network file systems have none).
+    epsilon, delta : float
+        The budget. It is set when the file is made; a file with another budget is refused.
+        An infinite epsilon counts without limit.
+    dataset : str, default=""
+        Name of the data, written into every entry that is debited through this handle.
 
-    Attributes
-    ----------
-    spent : list of int
-        The steps whose release has been paid for, in order; a release that failed afterwards
-        stays in it.
+    Raises
+    ------
+    ValueError
+        If a value is out of range, or the file is no ledger or has another budget.
+
+    Notes
+    -----
+    Copies, pickles and `sklearn.base.clone` give handles to the same ledger. The pickle of a
+    ledger in memory is a handle in the process it came from and refuses every debit elsewhere:
+    searches with worker processes need a path.
+
+    Examples
+    --------
+    >>> from skfhe import PrivacyLedger
+    >>> ledger = PrivacyLedger(epsilon=3.0, delta=1e-5)
+    >>> ledger.remaining()
+    Budget(epsilon=3.0, delta=1e-05)
     """
 
-    n_releases: int
-    spent: list[int] = field(default_factory=list)
-    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+    def __init__(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        epsilon: float,
+        delta: float,
+        dataset: str = "",
+    ):
+        if not epsilon > 0:
+            raise ValueError(f"epsilon must be positive, got {epsilon!r}.")
+        if not 0 < delta < 1:
+            raise ValueError(f"delta must be between 0 and 1, both excluded, got {delta!r}.")
+        self.epsilon = float(epsilon)
+        self.delta = float(delta)
+        self.dataset = str(dataset)
+        place = None if path is None else Path(path).absolute()
+        self._store = LedgerStore(place, self.epsilon, self.delta)
 
-    def spend(self, step: int) -> None:
-        """Pay for the release of a step, before it happens.
+    def __repr__(self) -> str:
+        path = None if self.path is None else str(self.path)
+        return f"PrivacyLedger({path!r}, epsilon={self.epsilon:g}, delta={self.delta:g})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, PrivacyLedger) and self._store.name == other._store.name
+
+    def __hash__(self) -> int:
+        return hash(self._store.name)
+
+    def __copy__(self) -> PrivacyLedger:
+        return self
+
+    def __deepcopy__(self, memo: dict) -> PrivacyLedger:
+        return self
+
+    @property
+    def path(self) -> Path | None:
+        """The file; None for a ledger in memory."""
+        return self._store.path
+
+    def entries(self) -> list[LedgerEntry]:
+        """All entries, oldest first."""
+        with self._store.transaction() as connection:
+            return read(connection)
+
+    def composition(self) -> Composition:
+        """All entries composed."""
+        return Composition.of(self.entries())
+
+    def spent(self) -> Budget:
+        """Epsilon of all entries together, at the ledger's delta."""
+        return Budget(_epsilon(self.composition(), self.delta), self.delta)
+
+    def remaining(self) -> Budget:
+        """The largest guarantee that one more fit at the ledger's delta can have."""
+        if math.isinf(self.epsilon):
+            return Budget(math.inf, self.delta)
+        composition = self.composition()
+        squared = _largest_mu(self.epsilon, self.delta) ** 2 - composition.squared_mu
+        if squared <= 0 or not _within(composition, self.epsilon, self.delta):
+            return Budget(0.0, self.delta)
+        # The whole budget is left: no rounding through noise and back.
+        if not composition.squared_mu:
+            return Budget(self.epsilon, self.delta)
+        return Budget(_epsilon(Composition(squared), self.delta), self.delta)
+
+    def debit(
+        self,
+        mechanism: str,
+        releases: Releases,
+        *,
+        neighboring: str,
+        digest: str = "",
+        seeded: bool = False,
+    ) -> int:
+        """Pay for a mechanism before its first release.
+
+        Parameters
+        ----------
+        mechanism : str
+            Its name.
+        releases : object with noise_multiplier, n_releases, error_probability, discreteness
+            What it will release.
+        neighboring : str
+            The relation that the noise multiplier refers to.
+        digest : str
+            The plan's.
+        seeded : bool
+            Whether the noise comes from a seed and protects nothing.
+
+        Returns
+        -------
+        number : int
+            Of the entry.
 
         Raises
         ------
         BudgetExceeded
-            If the plan has no release left, or this step's has been paid for already.
+            If the budget does not pay. Nothing is written then.
+        ValueError
+            If the ledger's entries are for another neighbouring relation.
         """
-        with self._lock:
-            if step in self.spent or len(self.spent) >= self.n_releases:
-                raise BudgetExceeded(
-                    f"the plan pays for {self.n_releases} releases, one per step; step {step} "
-                    f"would be another after {len(self.spent)}. Make a new plan and a new run."
-                )
-            self.spent.append(step)
+        with self._store.transaction() as connection:
+            entries = read(connection)
+            for entry in entries:
+                if entry.neighboring != neighboring:
+                    raise ValueError(
+                        f"neighboring must be {entry.neighboring!r}, which this ledger's entries "
+                        f"are for, got {neighboring!r}: guarantees for different relations do "
+                        "not add up. Use a ledger of its own."
+                    )
+            entry = LedgerEntry(
+                number=len(entries) + 1,
+                time=datetime.now(timezone.utc),
+                mechanism=mechanism,
+                dataset=self.dataset,
+                neighboring=neighboring,
+                digest=digest,
+                noise_multiplier=0.0 if seeded else float(releases.noise_multiplier),
+                n_releases=int(releases.n_releases),
+                error_probability=float(releases.error_probability),
+                discreteness=float(releases.discreteness),
+            )
+            self._require(Composition.of(entries), Composition.of([*entries, entry]), mechanism)
+            write(connection, entry)
+            return entry.number
+
+    def settle(self, number: int, n_releases: int) -> None:
+        """Correct an entry whose mechanism has ended early to the releases that were made.
+
+        For whoever knows that no further release can follow: the key is destroyed. The number
+        only ever decreases.
+        """
+        with self._store.transaction() as connection:
+            connection.execute(
+                "UPDATE entries SET n_releases = min(n_releases, ?) WHERE number = ?",
+                (max(0, int(n_releases)), number),
+            )
+
+    def _require(self, before: Composition, after: Composition, mechanism: str) -> None:
+        if _within(after, self.epsilon, self.delta):
+            return
+        spent = _epsilon(before, self.delta)
+        needed = _epsilon(after, self.delta)
+        raise BudgetExceeded(
+            f"{mechanism} would take this ledger from epsilon = {spent:.4g} to {needed:.4g} at "
+            f"delta = {self.delta:g}, its budget is {self.epsilon:g}"
+            + (", and seeded noise protects nothing" if math.isinf(after.squared_mu) else "")
+            + ". Nothing was released or debited. remaining() tells what one more fit may take."
+        )
+
+
+@lru_cache(maxsize=64)
+def _largest_mu(epsilon: float, delta: float) -> float:
+    """The mu that (epsilon, delta) allows after delta's reserved share."""
+    return 1 / accounting.calibrate(epsilon, (1 - accounting.DELTA_SHARE) * delta, 1)
+
+
+def _within(composition: Composition, epsilon: float, delta: float) -> bool:
+    """The two limits of the filter (docs/mathematics.md, statement 8)."""
+    if math.isinf(epsilon):
+        return True
+    return (
+        math.sqrt(composition.squared_mu) <= _largest_mu(epsilon, delta) * (1 + _ROUNDING)
+        and composition.cost_in_delta <= accounting.DELTA_SHARE * delta
+    )
+
+
+def _epsilon(composition: Composition, delta: float) -> float:
+    """Epsilon under the same split of delta that `_within` uses."""
+    if composition.cost_in_delta > accounting.DELTA_SHARE * delta:
+        return math.inf
+    gaussian = Composition(composition.squared_mu)
+    return gaussian.epsilon_at((1 - accounting.DELTA_SHARE) * delta)

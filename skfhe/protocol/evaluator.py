@@ -144,7 +144,9 @@ class Evaluator:
             self.noise_seeded = self.noise_seeded or share_header.get("seeded") is not False
             total = backend.add(total, backend.load(share))
         self._next_step += 1
-        return messages.pack("gradient", digest, [backend.save(total)], **bound)
+        return messages.pack(
+            "gradient", digest, [backend.save(total)], seeded=self.noise_seeded, **bound
+        )
 
 
 def _index(value: object) -> int:

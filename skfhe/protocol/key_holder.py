@@ -17,7 +17,9 @@ from ..exceptions import KeyBurned, PlanMismatch
 from ..packing import Layout
 from ..plan import TrainingPlan
 from ..planning import check_plan
-from ..privacy.ledger import ReleaseLedger
+from ..privacy.guarantee import PrivacyGuarantee
+from ..privacy.ledger import PrivacyLedger
+from ..privacy.releases import ReleaseLedger
 from ..privacy.sensitivity import contribution_bound, least_contributions, reach
 from . import messages
 from .optimizer import ProjectedNesterov
@@ -61,25 +63,49 @@ class KeyHolder:
         The plan that all parties agreed on.
     scheme : Scheme, optional
         The backend; by default the encrypted one.
+    ledger : PrivacyLedger, optional
+        The budget that the run is paid from: all of it when the key holder is made, before there
+        is a key; what was not released is given back when the key is destroyed.
+    mechanism : str, default="KeyHolder"
+        What the ledger calls the run.
+    seeded : bool, default=False
+        Whether the noise will come from a seed: the ledger is then charged without limit.
 
     Attributes
     ----------
-    plan, scheme
+    plan, scheme, ledger
         As given.
     run : str
         Random name of this run, which noise and messages are bound to.
-    ledger : ReleaseLedger
-        What has been spent.
+    releases : ReleaseLedger
+        Which of the plan's releases have been paid for.
     records : list of StepRecord
         One per step.
     """
 
-    def __init__(self, plan: TrainingPlan, scheme: Scheme | None = None):
+    def __init__(
+        self,
+        plan: TrainingPlan,
+        scheme: Scheme | None = None,
+        *,
+        ledger: PrivacyLedger | None = None,
+        mechanism: str = "KeyHolder",
+        seeded: bool = False,
+    ):
         check_plan(plan)
         self.plan = plan
+        self.ledger = ledger
+        self._seeded = seeded
+        self._entry = ledger and ledger.debit(
+            mechanism,
+            PrivacyGuarantee.of(plan, plan.guarantee.n_releases, guaranteed=not seeded),
+            neighboring=plan.certificate.neighboring,
+            digest=plan.digest,
+            seeded=seeded,
+        )
         self.scheme = scheme or plan_scheme(plan)
         self.run = os.urandom(16).hex()
-        self.ledger = ReleaseLedger(plan.guarantee.n_releases)
+        self.releases = ReleaseLedger(plan.guarantee.n_releases)
         self.records: list[StepRecord] = []
         self._layout = Layout.of(plan.problem, plan.encryption, plan.guarantee.n_owners)
         self._keys = self.scheme.generate(self._layout.elements)
@@ -92,6 +118,12 @@ class KeyHolder:
         self._weights: bytes | None = None
         self._indices = (0, 0)
         self._answered: str | None = None
+
+    def __enter__(self) -> KeyHolder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.burn()
 
     def __repr__(self) -> str:
         return f"KeyHolder(plan={self.plan.digest[:12]}, step={self._step})"
@@ -157,9 +189,9 @@ class KeyHolder:
         ------
         PlanMismatch, MessageError
             If the reply's envelope is malformed or belongs to another plan, run or step, another
-            reply to an answered step included: nothing is paid or decrypted then, and the run
-            goes on. MessageError also if the ciphertext within does not decrypt: the step is
-            paid for and the key destroyed.
+            reply to an answered step included, or holds seeded noise under a ledger: nothing is
+            paid or decrypted then, and the run goes on. MessageError also if the ciphertext
+            within does not decrypt: the step is paid for and the key destroyed.
         BudgetExceeded
             If the ledger does not pay.
         KeyBurned
@@ -170,12 +202,17 @@ class KeyHolder:
         if fingerprint == self._answered:
             return
         self._alive()
-        _, (ciphertext,) = messages.unpack(
+        header, (ciphertext,) = messages.unpack(
             reply, "gradient", self.plan.digest, 1, run=self.run, step=self._step
         )
+        if self.ledger is not None and not self._seeded and header.get("seeded") is not False:
+            raise PlanMismatch(
+                "an owner's noise came from a seed, which the ledger was not charged for; make "
+                "the key holder with seeded=True, or the noise with the operating system's bytes."
+            )
         if self._weights is None:
             raise PlanMismatch(f"step {self._step} has not begun: send weights() first.")
-        self.ledger.spend(self._step)
+        self.releases.spend(self._step)
         with self._burning_on_failure():
             scale = self.plan.encryption.output_scale
             coefficients = self._keys.decrypt(ciphertext, 0, scale)
@@ -216,11 +253,17 @@ class KeyHolder:
         return np.vstack([body, weights[problem.n_features :] * problem.intercept_column])
 
     def burn(self) -> None:
-        """Destroy the secret key, in the encryptor that was given out too; the run is over."""
+        """Destroy the secret key, in the encryptor that was given out too; the run is over.
+
+        The ledger gets back what was not released: without a key nothing can follow.
+        """
         self._keys.destroy()
         if self._encryptor is not None:
             self._encryptor.destroy()
         self._encryptor = None
+        if self._entry is not None and not self.done:
+            self.ledger.settle(self._entry, len(self.releases.spent))
+            self._entry = None
 
     @contextmanager
     def _burning_on_failure(self) -> Iterator[None]:

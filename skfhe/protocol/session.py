@@ -10,8 +10,6 @@ from dataclasses import dataclass, field
 
 from numpy.typing import NDArray
 
-from ..crypto.backend import Scheme
-from ..plan import TrainingPlan
 from ..privacy.noise import RandomBytes
 from .data_owner import DataOwner
 from .dataset import EncryptedDataset
@@ -73,8 +71,7 @@ class Outcome:
 
 
 def run_session(
-    plan: TrainingPlan,
-    scheme: Scheme,
+    key_holder: KeyHolder,
     X,
     targets: NDArray,
     costs: Costs,
@@ -86,10 +83,8 @@ def run_session(
 
     Parameters
     ----------
-    plan : TrainingPlan
-        For exactly these rows.
-    scheme : Scheme
-        The backend.
+    key_holder : KeyHolder
+        With a plan for exactly these rows; its key is destroyed in the end.
     X : ndarray or sparse matrix of shape (n_samples, n_features)
         Rows.
     targets : ndarray of shape (n_samples,)
@@ -106,35 +101,33 @@ def run_session(
     outcome : Outcome
         Released weights, safe records, costs.
     """
-    with costs.phase("keys"):
-        key_holder = KeyHolder(plan, scheme)
-        evaluator = _evaluator(key_holder, costs)
-    try:
+    with key_holder:
+        with costs.phase("keys"):
+            evaluator = _evaluator(key_holder, costs)
         with costs.phase("encrypt"):
             owner = DataOwner(
-                plan, key_holder.encryptor(), key_holder.run, random_bytes=random_bytes
+                key_holder.plan,
+                key_holder.encryptor(),
+                key_holder.run,
+                random_bytes=random_bytes,
             )
             for chunk in owner.encrypt(X, targets):
                 costs.data_bytes += len(chunk)
                 evaluator.load([chunk])
         return _train(evaluator, key_holder, lambda step: [owner.noise(step)], costs, verbose)
-    finally:
-        key_holder.burn()
 
 
 def train_encrypted(
     dataset: EncryptedDataset, key_holder: KeyHolder, costs: Costs, *, verbose: int = 0
 ) -> Outcome:
     """Train on a data set that its owners have encrypted, noise included."""
-    try:
+    with key_holder:
         with costs.phase("keys"):
             evaluator = _evaluator(key_holder, costs)
         with costs.phase("load"):
             evaluator.load(dataset.chunks)
             costs.data_bytes = dataset.n_bytes
         return _train(evaluator, key_holder, dataset.noise_of, costs, verbose)
-    finally:
-        key_holder.burn()
 
 
 def _evaluator(key_holder: KeyHolder, costs: Costs) -> Evaluator:

@@ -1,15 +1,14 @@
-"""The differential privacy of a fitted model."""
+"""What a fitted model promises."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
-import numpy as np
-
-from ._html import Page, cards
-from .plan import TrainingPlan
-from .plan_text import promise, releases
-from .privacy import accounting
+from .._html import Page, cards
+from ..plan import TrainingPlan
+from ..plan_text import promise, releases
+from .composition import Composition
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,7 @@ class PrivacyGuarantee:
         """The guarantee of a run under a plan."""
         terms, certificate = plan.guarantee, plan.certificate
         return cls(
-            epsilon=terms.epsilon if guaranteed else np.inf,
+            epsilon=terms.epsilon if guaranteed else math.inf,
             delta=terms.delta,
             nominal_epsilon=terms.epsilon,
             noise_multiplier=terms.noise_multiplier,
@@ -70,36 +69,14 @@ class PrivacyGuarantee:
         Parameters
         ----------
         delta : float
-            Between 0 and 1, and not so small that encryption errors take all of it.
-
-        Notes
-        -----
-        The smallest epsilon with delta_Gauss(epsilon) + (1 + e^epsilon) beta + slack <= delta,
-        approached from below: each round takes out what the last epsilon costs.
+            Between 0 and 1, and above what encryption errors may cost.
 
         Raises
         ------
         ValueError
             If no epsilon meets this delta.
         """
-        if not self.guaranteed:
-            return np.inf
-        epsilon = 0.0
-        for _ in range(200):
-            spare = delta - (1 + np.exp(epsilon)) * self.error_probability - self.discreteness
-            if not 0 < spare < 1:
-                raise ValueError(
-                    f"delta must be below 1 and leave room for the probability "
-                    f"{2 * self.error_probability:.2g} or more that encryption errors exceed "
-                    f"their bounds, got {delta}."
-                )
-            previous, epsilon = (
-                epsilon,
-                accounting.epsilon_at(spare, self.noise_multiplier, self.n_releases),
-            )
-            if epsilon <= previous * (1 + 1e-9):
-                break
-        return float(epsilon)
+        return Composition.of([self]).epsilon_at(delta) if self.guaranteed else math.inf
 
     def __str__(self) -> str:
         stated = (

@@ -1,0 +1,120 @@
+"""What several fits cost together, each of which may depend on all earlier ones.
+
+Every mechanism of this package is a number of Gaussian releases with one noise multiplier, plus a
+small probability that its bound on encryption errors fails, plus what integer noise costs over
+continuous noise. So their composition needs three sums only:
+
+- **mu^2 = sum T_i / m_i^2.** Gaussian releases compose to one Gaussian release, also when each is
+  chosen after the earlier ones have been seen, as long as a limit on the sum was fixed in advance
+  (A. Smith, A. Thakurta, "Fully adaptive composition for Gaussian differential privacy",
+  arXiv 2210.17520; A. Koskela, M. Tobaben, A. Honkela, "Individual privacy accounting with
+  Gaussian differential privacy", arXiv 2209.15596).
+- **beta = sum beta_i.** Let `bad` be the event that some release of a pair of neighbours differs
+  by more than its sensitivity. It is a function of the outputs and of the encryption's randomness
+  and keys, which have the same law for both neighbours. Replace the releases by data-independent
+  ones wherever they would be bad: what results is Gaussian for any fixed randomness, and agrees
+  with the truth wherever `bad` does not hold, for either neighbour. So
+
+      P[M(D) in A] <= P[M(D) in A, not bad] + beta <= e^epsilon P[M(D') in A] + delta' + beta,
+
+  and beta is paid once, without a factor e^epsilon.
+- **s = sum s_i** of the slack for integer noise. One mechanism's is expm1(k) + expm1(2k) >= 3k for
+  its k (`skfhe.privacy.accounting.discreteness`); several have the sum of all k, at most s/3.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+from . import accounting
+
+
+class Releases(Protocol):
+    """What composition needs to know of a mechanism.
+
+    A noise multiplier of zero stands for noise that does not count, because it was seeded.
+    """
+
+    @property
+    def noise_multiplier(self) -> float: ...
+    @property
+    def n_releases(self) -> int: ...
+    @property
+    def error_probability(self) -> float: ...
+    @property
+    def discreteness(self) -> float: ...
+
+
+@dataclass(frozen=True)
+class Composition:
+    """Several mechanisms together.
+
+    Attributes
+    ----------
+    squared_mu : float
+        Sum of n_releases / noise_multiplier^2; infinite if some noise was seeded.
+    error_probability : float
+        Sum of the probabilities that encryption errors exceed their bounds.
+    discreteness : float
+        Sum of what integer noise costs each mechanism alone.
+    """
+
+    squared_mu: float = 0.0
+    error_probability: float = 0.0
+    discreteness: float = 0.0
+
+    @classmethod
+    def of(cls, mechanisms: Iterable[Releases]) -> Composition:
+        """Compose mechanisms; those without a release cost nothing."""
+        made = [one for one in mechanisms if one.n_releases]
+        return cls(
+            squared_mu=math.fsum(
+                one.n_releases / one.noise_multiplier**2 if one.noise_multiplier else math.inf
+                for one in made
+            ),
+            error_probability=math.fsum(one.error_probability for one in made),
+            discreteness=math.fsum(one.discreteness for one in made),
+        )
+
+    @property
+    def cost_in_delta(self) -> float:
+        """What is added to the delta of the Gaussian releases, at any epsilon."""
+        k = self.discreteness / 3
+        return self.error_probability + math.expm1(k) + math.expm1(2 * k)
+
+    def epsilon_at(self, delta: float) -> float:
+        """Epsilon at a delta: zero if nothing was released, infinite for seeded noise.
+
+        Parameters
+        ----------
+        delta : float
+            Between 0 and 1.
+
+        Raises
+        ------
+        ValueError
+            If delta is out of range or not above what encryption errors may cost.
+        """
+        if not self.squared_mu:
+            return 0.0
+        if math.isinf(self.squared_mu):
+            return math.inf
+        spare = delta - self.cost_in_delta
+        if not 0 < spare < 1:
+            raise ValueError(
+                f"delta must be below 1 and above the probability {self.cost_in_delta:.2g} that "
+                f"encryption errors exceed their bounds, got {delta}."
+            )
+        return accounting.epsilon_at(spare, 1 / math.sqrt(self.squared_mu), 1)
+
+    def delta_at(self, epsilon: float) -> float:
+        """Delta at an epsilon, which is positive; 1 for seeded noise."""
+        if not self.squared_mu:
+            return 0.0
+        if math.isinf(self.squared_mu):
+            return 1.0
+        gaussian = accounting.delta_at(epsilon, 1 / math.sqrt(self.squared_mu), 1)
+        return min(1.0, gaussian + self.cost_in_delta)
