@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from types import ModuleType
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
@@ -14,7 +16,20 @@ GUIDE = {"color": "gray", "linewidth": 1, "linestyle": "--"}
 GRID = {"color": "gray", "alpha": 0.25, "linewidth": 0.8}
 
 
-def panels(display: object, ax: Any, shape: tuple[int, int], size: tuple[float, float], **layout):
+def pyplot(display: type) -> ModuleType:
+    """matplotlib.pyplot, or an error that names the extra."""
+    try:
+        import matplotlib.pyplot as plt
+    except ImportError as error:
+        raise ImportError(
+            f"{display.__name__} needs matplotlib: pip install skfhe[viz]."
+        ) from error
+    return plt
+
+
+def panels(
+    display: object, ax: Any, shape: tuple[int, int], size: tuple[float, float], **layout
+) -> NDArray:
     """The axes of a display's panels, row by row: those given, or those of a new figure.
 
     Parameters
@@ -30,18 +45,14 @@ def panels(display: object, ax: Any, shape: tuple[int, int], size: tuple[float, 
     **layout
         More for `matplotlib.pyplot.subplots`.
     """
-    name = f"{type(display).__name__}.plot"
-    try:
-        import matplotlib.pyplot as plt
-    except ImportError as error:
-        raise ImportError(f"{name} needs matplotlib: pip install skfhe[viz].") from error
+    plt = pyplot(type(display))
     if ax is None:
         _, ax = plt.subplots(*shape, figsize=size, layout="constrained", **layout)
     axes = np.atleast_1d(np.asarray(ax, dtype=object)).ravel()
     if len(axes) != shape[0] * shape[1]:
         raise ValueError(
-            f"{name} draws {shape[0] * shape[1]} panels: ax must be as many matplotlib Axes, "
-            f"got {len(axes)}; leave ax=None for a new figure."
+            f"{type(display).__name__} draws {shape[0] * shape[1]} panels: ax must be as many "
+            f"matplotlib Axes, got {len(axes)}; leave ax=None for a new figure."
         )
     return axes
 

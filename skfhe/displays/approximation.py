@@ -119,9 +119,7 @@ class ApproximationDisplay:
         display : ApproximationDisplay
             This display.
         """
-        self.axes_ = panels(
-            self, ax, (2, 1), (6.4, 5.6), sharex=True, height_ratios=[2, 1], squeeze=True
-        )
+        self.axes_ = panels(self, ax, (2, 1), (6.4, 5.6), sharex=True, height_ratios=[2, 1])
         self.figure_ = self.axes_[0].figure
         p, radius = self.approximation, self.approximation.radius
         curves, error = self.axes_

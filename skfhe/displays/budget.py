@@ -129,7 +129,7 @@ class PrivacyBudgetDisplay:
         axes.set_xlim(0, limit)
         axes.set(xlabel=f"epsilon of all so far, at delta = {self.budget.delta:g}")
         axes.set_title("Entries, times in UTC")
-        axes.legend(loc="upper right", fontsize=9)
+        axes.legend(fontsize=9)
 
     @staticmethod
     def _label(entry: LedgerEntry) -> str:

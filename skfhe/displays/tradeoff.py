@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, clone
 from sklearn.model_selection import StratifiedShuffleSplit, check_cv, cross_val_score
 
-from ._common import GRID, GUIDE, panels
+from ._common import GRID, GUIDE, panels, pyplot
 
 EPSILONS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 
@@ -101,6 +101,7 @@ class TradeoffDisplay:
         display : TradeoffDisplay
             The display, drawn.
         """
+        pyplot(cls)
         if cv is None:
             cv, repeats = StratifiedShuffleSplit(n_repeats, test_size=0.25), 1
         else:
