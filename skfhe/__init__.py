@@ -2,6 +2,12 @@
 
 from .approximation import PolynomialApproximation
 from .crypto.parameters import CKKSParameters
+from .displays import (
+    ApproximationDisplay,
+    PrivacyBudgetDisplay,
+    TradeoffDisplay,
+    TrainingDisplay,
+)
 from .exceptions import (
     BudgetExceeded,
     DepthExceeded,
@@ -22,6 +28,7 @@ from .protocol.key_holder import KeyHolder
 __version__ = "0.1.0"
 
 __all__ = [
+    "ApproximationDisplay",
     "BoundsScaler",
     "BudgetExceeded",
     "CKKSParameters",
@@ -34,8 +41,11 @@ __all__ = [
     "KeyHolder",
     "PlanMismatch",
     "PolynomialApproximation",
+    "PrivacyBudgetDisplay",
     "PrivacyLeakWarning",
     "PrivacyLedger",
     "SeededNoiseWarning",
+    "TradeoffDisplay",
+    "TrainingDisplay",
     "TrainingPlan",
 ]

@@ -15,9 +15,11 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from ._html import cards
 from .crypto.parameters import CKKSParameters
 from .exceptions import InfeasiblePlan, PrivacyLeakWarning, SeededNoiseWarning
 from .plan import TrainingPlan
+from .plan_text import sections
 from .privacy.guarantee import PrivacyGuarantee
 from .privacy.ledger import PrivacyLedger
 from .privacy.noise import RandomBytes, seeded_bytes
@@ -169,6 +171,13 @@ class EncryptedDPClassifier(ClassifierMixin, BaseEstimator):
         self.history_ = history(outcome)
         self._take(outcome.weights)
         return self
+
+    def _html_repr(self) -> str:
+        """scikit-learn's diagram; once fitted, with guarantee and plan beneath."""
+        diagram = super()._html_repr()
+        if not hasattr(self, "plan_"):
+            return diagram
+        return diagram + cards(self.privacy_.page(), sections(self.plan_))
 
     def _noise_source(self) -> RandomBytes:
         """The operating system, or a seeded generator with a warning."""

@@ -294,6 +294,12 @@ class TrainingPlan:
 
         return describe(self)
 
+    def _repr_html_(self) -> str:
+        from ._html import cards
+        from .plan_text import sections
+
+        return cards(sections(self))
+
 
 _PARTS: dict[str, type] = {
     "problem": Problem,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ._html import Page
 from .plan import TrainingPlan
 
 
@@ -13,7 +14,7 @@ def describe(plan: TrainingPlan) -> str:
     )
 
 
-def sections(plan: TrainingPlan) -> list[tuple[str, list[tuple[str, str]]]]:
+def sections(plan: TrainingPlan) -> Page:
     """Titles and rows (name, value) of the page."""
     return [
         (f"Training plan {plan.digest[:12]}", _data(plan)),
@@ -39,10 +40,9 @@ def _data(plan: TrainingPlan) -> list[tuple[str, str]]:
 
 def _privacy(plan: TrainingPlan) -> list[tuple[str, str]]:
     c, g = plan.certificate, plan.guarantee
-    relation = "zero-out, n public" if c.neighboring == "add_remove" else "n public"
     return [
-        ("guarantee", f"({g.epsilon:g}, {g.delta:g})-DP, {c.neighboring} ({relation})"),
-        ("noise multiplier", f"{g.noise_multiplier:.4f} over {g.n_releases} releases"),
+        ("guarantee", promise(g.epsilon, g.delta, c.neighboring)),
+        ("noise multiplier", releases(g.noise_multiplier, g.n_releases)),
         (
             "sensitivity",
             f"{c.sensitivity:.5f} S per release, S from {c.contributions[0]:.3f} to "
@@ -53,6 +53,17 @@ def _privacy(plan: TrainingPlan) -> list[tuple[str, str]]:
         ("owners", f"{g.n_owners}, of whom {g.n_colluding} may collude"),
         ("flooding", f"{g.flooding:.2g} nats about the key over the whole run"),
     ]
+
+
+def promise(epsilon: float, delta: float, neighboring: str) -> str:
+    """A guarantee in words."""
+    relation = "zero-out, n public" if neighboring == "add_remove" else "n public"
+    return f"({epsilon:g}, {delta:g})-DP, {neighboring} ({relation})"
+
+
+def releases(noise_multiplier: float, n_releases: int) -> str:
+    """The noise of a run in words."""
+    return f"{noise_multiplier:.4f} over {n_releases} releases"
 
 
 def _approximation(plan: TrainingPlan) -> list[tuple[str, str]]:

@@ -24,6 +24,7 @@ LAYERS = (
     {"packing"},
     {"crypto"},
     {"plan", "plan_text"},
+    {"_html"},
     {"approximation"},
     {"exceptions"},
 )
@@ -91,10 +92,11 @@ def test_arrows_point_one_way(name):
 
 
 def test_the_plan_is_a_plain_value():
-    assert set(rooms("plan")) <= {"approximation", "exceptions", "plan_text"}
-    assert set(rooms("plan_text")) <= {"plan"}
+    assert set(rooms("plan")) <= {"approximation", "exceptions", "plan_text", "_html"}
+    assert set(rooms("plan_text")) <= {"plan", "_html"}
+    assert not set(rooms("_html"))
     assert not any(
-        set(rooms(name)) - {"approximation"} for name in FILES if "approximation" in name
+        set(rooms(name)) - {"approximation"} for name in FILES if name.startswith("approximation/")
     )
     assert not set(rooms("exceptions"))
 
@@ -132,6 +134,11 @@ def test_only_one_room_imports_tenseal():
     users = {n for n in FILES if any(i.split(".")[0] == "tenseal" for i in imported(n))}
     assert users
     assert all(name.startswith("crypto/tenseal/") for name in users)
+
+
+def test_only_displays_import_matplotlib():
+    users = {n for n in FILES if any(i.split(".")[0] == "matplotlib" for i in imported(n))}
+    assert users == {"displays/_common"}
 
 
 def test_nothing_pickles():

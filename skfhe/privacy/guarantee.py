@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from .._html import Page, cards
 from ..plan import TrainingPlan
+from ..plan_text import promise, releases
 from .composition import Composition
 
 
@@ -84,3 +86,21 @@ class PrivacyGuarantee:
         if self.guaranteed:
             return stated
         return f"no privacy: the noise was seeded (would be epsilon={self.nominal_epsilon:g})"
+
+    def page(self) -> Page:
+        """Title and rows (name, value) of the guarantee's card."""
+        stated = promise(self.nominal_epsilon, self.delta, self.neighboring)
+        rows = [
+            ("guarantee", stated if self.guaranteed else str(self)),
+            ("noise multiplier", releases(self.noise_multiplier, self.n_releases)),
+            ("sensitivity", f"{self.sensitivity:.5f} S per release"),
+            (
+                "out of delta",
+                f"{self.error_probability:.2g} for encryption errors, "
+                f"{self.discreteness:.2g} for integer noise",
+            ),
+        ]
+        return [("Privacy", rows)]
+
+    def _repr_html_(self) -> str:
+        return cards(self.page())
