@@ -1,7 +1,6 @@
 """The estimator as its users meet it: results, semantics of its parameters, errors."""
 
 import pickle
-import warnings
 
 import numpy as np
 import pandas as pd
@@ -13,11 +12,6 @@ from sklearn.datasets import load_breast_cancer, load_digits, make_classificatio
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, cross_val_score, train_test_split
 from sklearn.pipeline import make_pipeline
-from sklearn.utils.estimator_checks import (
-    check_dataframe_column_names_consistency,
-    check_param_validation,
-    parametrize_with_checks,
-)
 
 import skfhe._base
 from skfhe import (
@@ -33,20 +27,6 @@ from skfhe import (
 
 def simulated(**parameters):
     return EncryptedDPLogisticRegression(backend="simulated", random_state=0, **parameters)
-
-
-@parametrize_with_checks([simulated(max_iter=8)])
-def test_common_checks(estimator, check):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", PrivacyLeakWarning)  # the checks' data is unscaled
-        check(estimator)
-
-
-def test_checks_that_the_common_ones_leave_out():
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", PrivacyLeakWarning)
-        check_param_validation("EncryptedDPLogisticRegression", simulated())
-        check_dataframe_column_names_consistency("EncryptedDPLogisticRegression", simulated())
 
 
 @pytest.fixture(scope="module")

@@ -5,14 +5,8 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skfhe import BoundsScaler
-
-
-@parametrize_with_checks([BoundsScaler((-10, 10))])
-def test_common_checks(estimator, check):
-    check(estimator)
 
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=20))
