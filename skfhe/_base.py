@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import warnings
 from abc import abstractmethod
+from copy import copy
 from numbers import Integral, Real
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context, clone
+from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.multiclass import check_classification_targets
@@ -161,6 +162,7 @@ class EncryptedDPClassifier(ClassifierMixin, BaseEstimator):
         outcome = train_encrypted(dataset, key_holder, Costs(), verbose=self.verbose)
         self.classes_ = labels
         self.n_features_in_ = plan.problem.n_features
+        vars(self).pop("feature_names_in_", None)  # of an earlier fit
         return self._release(plan, outcome)
 
     def _release(self, plan: TrainingPlan, outcome: Outcome):
@@ -232,20 +234,25 @@ class EncryptedDPClassifier(ClassifierMixin, BaseEstimator):
             )
 
     def __sklearn_clone__(self):
-        """A clone shares no key: a TenSEAL context becomes its parameters."""
-        parameters = self._shareable(self.get_params(deep=False))
-        return type(self)(**{k: clone(v, safe=False) for k, v in parameters.items()})
+        """A clone shares no key: a copy has a TenSEAL context's parameters in its place."""
+        return super(EncryptedDPClassifier, copy(self)).__sklearn_clone__()
 
     def __getstate__(self):
         return self._shareable(super().__getstate__())
 
     @staticmethod
     def _shareable(attributes: dict) -> dict:
-        """The attributes with the context's parameters in the place of a context."""
+        """The attributes with the parameters of a TenSEAL context in its place."""
         context = attributes["context"]
         if isinstance(context, (str, CKKSParameters)):
             return attributes
-        return {**attributes, "context": resolve_context(context)}
+        from .crypto.tenseal import context_parameters, is_context
+
+        return (
+            {**attributes, "context": context_parameters(context)}
+            if is_context(context)
+            else attributes
+        )
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -283,7 +290,12 @@ def resolve_context(context) -> CKKSParameters | None:
     if isinstance(context, str) and context == "auto":
         return None
     if isinstance(context, CKKSParameters):
-        return context
+        context._validate_params()
+        return CKKSParameters(
+            int(context.poly_modulus_degree),
+            tuple(np.asarray(context.coeff_mod_bit_sizes).tolist()),
+            int(context.scale_bits),
+        )
     from .crypto.tenseal import context_parameters, is_context
 
     if is_context(context):

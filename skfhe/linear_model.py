@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, softmax
 from sklearn.linear_model import LogisticRegression
+from sklearn.utils.validation import check_is_fitted
 
 from ._base import EncryptedDPClassifier, class_weights, count_classes, resolve_context
 from .plan import TrainingPlan
@@ -58,7 +59,8 @@ class EncryptedDPLogisticRegression(EncryptedDPClassifier):
         The budget that fits share, those of clones in a search included; every fit pays before
         its first release, and is refused if the ledger cannot.
     random_state : int, RandomState or None, default=None
-        Seeds the noise for tests; the model then has no privacy guarantee.
+        Seeds the noise for tests; the model then has no privacy guarantee. Encryption itself
+        stays random: encrypted fits of one seed agree up to its errors.
     verbose : int, default=0
         1 shows progress.
 
@@ -241,7 +243,7 @@ class EncryptedDPLogisticRegression(EncryptedDPClassifier):
         model : LogisticRegression
             Fitted, without any trace of training.
         """
-        self._rows(np.zeros((1, self.n_features_in_)))
+        check_is_fitted(self)
         model = LogisticRegression()
         for name in ("classes_", "coef_", "intercept_", "n_features_in_"):
             setattr(model, name, getattr(self, name))

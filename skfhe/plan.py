@@ -321,6 +321,9 @@ def _plain(plan: TrainingPlan) -> dict[str, Any]:
 
 
 def _build(kind: type, fields: dict[str, Any]) -> Any:
+    missing = {f.name for f in dataclasses.fields(kind)} - set(fields)
+    if missing:
+        raise ValueError(f"fields {sorted(missing)} are missing")
     values = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
     if kind is Certificate:
         values["polynomials"] = tuple(

@@ -40,6 +40,11 @@ class BoundsScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     array([[0., 1.]])
     """
 
+    _parameter_constraints: dict = {
+        "bounds": ["array-like", Mapping],
+        "feature_range": ["array-like"],
+    }
+
     def __init__(self, bounds=(-1.0, 1.0), feature_range=(-1.0, 1.0)):
         self.bounds = bounds
         self.feature_range = feature_range
@@ -64,6 +69,17 @@ class BoundsScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         ValueError
             If bounds are missing, not finite or out of order.
         """
+        self._validate_params()
+        if len(self.feature_range) != 2 or not self.feature_range[0] < self.feature_range[1]:
+            raise ValueError(
+                f"feature_range must be a pair (first, last) with first < last, got "
+                f"{self.feature_range}."
+            )
+        if not isinstance(self.bounds, Mapping) and len(self.bounds) != 2:
+            raise ValueError(
+                f"bounds must be a pair (low, high), each a number or one per column, got "
+                f"{len(self.bounds)} items."
+            )
         X = validate_data(self, X, dtype=np.float64)
         low, high = self._by_name() if isinstance(self.bounds, Mapping) else self.bounds
         shape = (X.shape[1],)

@@ -1,9 +1,12 @@
 """What several test files share: plans, rows, parties, and the exact gradient in NumPy."""
 
+import io
 import math
+import pickle
 from dataclasses import dataclass
 from functools import lru_cache
 
+import joblib
 import numpy as np
 import pytest
 
@@ -269,3 +272,22 @@ def assert_sound(plan):
     assert "128-bit" in e.security
     assert g.flooding <= 2.0**-20 or g.n_owners == 1
     assert e.symmetric == (g.n_owners == 1)
+
+
+def write(how, model):
+    """An estimator as bytes, by pickle, joblib or skops."""
+    if how == "pickle":
+        return pickle.dumps(model)
+    if how == "skops":
+        return pytest.importorskip("skops.io").dumps(model)
+    file = io.BytesIO()
+    joblib.dump(model, file)
+    return file.getvalue()
+
+
+def read(how, data):
+    """The estimator back."""
+    if how == "skops":
+        skops = pytest.importorskip("skops.io")
+        return skops.loads(data, trusted=skops.get_untrusted_types(data=data))
+    return joblib.load(io.BytesIO(data)) if how == "joblib" else pickle.loads(data)

@@ -5,14 +5,8 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skfhe import BoundsScaler
-
-
-@parametrize_with_checks([BoundsScaler((-10, 10))])
-def test_common_checks(estimator, check):
-    check(estimator)
 
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=20))
@@ -45,6 +39,8 @@ def test_bounds_by_column_name():
         (([0, 0], [1, 0]), np.zeros((2, 2)), "low < high"),
         (([0, 0], [1, np.inf]), np.zeros((2, 2)), "finite"),
         (([0, 0, 0], [1, 1, 1]), np.zeros((2, 2)), "one per column"),
+        ([(0, 1), (0, 1), (0, 1)], np.zeros((2, 3)), "pair"),
+        (1.0, np.zeros((2, 2)), "bounds"),
         ({"a": (0, 1)}, np.zeros((2, 2)), "column names"),
         ({"a": (0, 1)}, pd.DataFrame({"a": [0.0], "b": [0.0]}), "missing for the columns"),
     ],
@@ -52,3 +48,9 @@ def test_bounds_by_column_name():
 def test_bad_bounds_are_refused(bounds, X, words):
     with pytest.raises(ValueError, match=words):
         BoundsScaler(bounds).fit(X)
+
+
+@pytest.mark.parametrize("feature_range", [(1, 0), (0, 0), (0, np.nan), (0, 1, 2), 1, "ab"])
+def test_bad_ranges_are_refused(feature_range):
+    with pytest.raises(ValueError, match="feature_range"):
+        BoundsScaler((-1, 1), feature_range).fit(np.zeros((2, 2)))

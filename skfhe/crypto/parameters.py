@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from numbers import Integral
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +40,12 @@ class CKKSParameters(BaseEstimator):
     The defaults have the levels for degree 3. The circuit rescales where a prime allows, so
     primes may be as large as the scale (one product each) or hold several products.
     """
+
+    _parameter_constraints: dict = {
+        "poly_modulus_degree": [Integral],
+        "coeff_mod_bit_sizes": ["array-like"],
+        "scale_bits": [Integral],
+    }
 
     def __init__(
         self,

@@ -1,0 +1,151 @@
+"""Every estimator and transformer passes every common check of scikit-learn.
+
+None of skfhe's is excused; a pipeline of them is from the two that any pipeline fails.
+"""
+
+import warnings
+
+import numpy as np
+import pytest
+from sklearn.exceptions import SkipTestWarning
+from sklearn.pipeline import make_pipeline
+from sklearn.utils import estimator_checks
+from sklearn.utils.estimator_checks import estimator_checks_generator, parametrize_with_checks
+
+from skfhe import (
+    BoundsScaler,
+    CKKSParameters,
+    EncryptedDPLogisticRegression,
+    PrivacyLeakWarning,
+)
+
+# Some checks compare two fits within 1e-7. A seed fixes the noise, never the encryption, so they
+# get the most precise 128-bit parameters that two steps of degree one have room for.
+PRECISE = CKKSParameters(8192, (60, 38, 38, 60), 38)
+
+
+def classifier(backend, **parameters):
+    return EncryptedDPLogisticRegression(
+        **{"max_iter": 8, "backend": backend, "random_state": 0, **parameters}
+    )
+
+
+SIMULATED = classifier("simulated")
+ENCRYPTED = classifier("tenseal", degree=1, max_iter=2, context=PRECISE)
+SCALER = BoundsScaler((-10, 10))
+PIPELINE = make_pipeline(SCALER, SIMULATED)
+# scikit-learn's own list of expected failures has these for every Pipeline.
+OF_PIPELINES = dict.fromkeys(
+    ["check_dont_overwrite_parameters", "check_estimators_overwrite_params"],
+    "Pipeline.fit replaces its own attribute steps, whatever the steps are",
+)
+# Checks that `check_estimator` leaves out.
+MORE = ["check_param_validation", "check_dataframe_column_names_consistency"]
+TRANSFORMER_MORE = [
+    "check_transformer_get_feature_names_out",
+    "check_transformer_get_feature_names_out_pandas",
+    "check_get_feature_names_out_error",
+    "check_set_output_transform",
+    "check_set_output_transform_pandas",
+    "check_set_output_transform_polars",
+    "check_global_output_transform_pandas",
+    "check_global_set_output_transform_polars",
+]
+# Those that need no fit, for objects that hold parameters alone.
+UNFITTED = [
+    "check_estimator_cloneable",
+    "check_estimator_repr",
+    "check_no_attributes_set_in_init",
+    "check_do_not_raise_errors_in_init_or_set_params",
+    "check_parameters_default_constructible",
+    "check_get_params_invariance",
+    "check_set_params",
+    "check_mixin_order",
+    "check_estimator_tags_renamed",
+    "check_valid_tag_types",
+]
+
+
+@pytest.fixture(autouse=True)
+def settings(monkeypatch):
+    """No check skips itself; the unscaled data of the checks is no news.
+
+    The array API check, which passes NumPy arrays with dispatch turned on, wants this variable.
+    """
+    monkeypatch.setenv("SCIPY_ARRAY_API", "1")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PrivacyLeakWarning)
+        warnings.filterwarnings("ignore", "X (has|does not have valid) feature names")
+        yield
+
+
+def run(name, estimator):
+    getattr(estimator_checks, name)(type(estimator).__name__, estimator)
+
+
+@parametrize_with_checks(
+    [SIMULATED, SCALER, PIPELINE],
+    expected_failed_checks=lambda e: OF_PIPELINES if e is PIPELINE else {},
+)
+def test_common_checks(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.slow
+@parametrize_with_checks([ENCRYPTED])
+def test_common_checks_on_ciphertexts(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.parametrize("name", MORE)
+@pytest.mark.parametrize(
+    "estimator",
+    [SIMULATED, SCALER, pytest.param(ENCRYPTED, marks=pytest.mark.slow)],
+    ids=["simulated", "scaler", "tenseal"],
+)
+def test_checks_that_the_common_ones_leave_out(estimator, name):
+    run(name, estimator)
+
+
+@pytest.mark.parametrize("name", TRANSFORMER_MORE)
+def test_checks_of_transformers(name):
+    pytest.importorskip("polars")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", SkipTestWarning)
+        run(name, SCALER)
+
+
+@pytest.mark.parametrize("name", UNFITTED)
+def test_checks_of_encryption_parameters(name):
+    run(name, CKKSParameters())
+
+
+@pytest.mark.parametrize("estimator", [SIMULATED, ENCRYPTED], ids=["simulated", "tenseal"])
+def test_no_check_is_excused_by_a_tag(estimator):
+    """The tags promise all that a classifier can have; the checks above hold them to it."""
+    names = {getattr(c, "func", c).__name__ for _, c in estimator_checks_generator(estimator)}
+    assert {
+        "check_estimator_sparse_tag",
+        "check_estimator_sparse_array",
+        "check_estimators_nan_inf",
+        "check_estimators_pickle",
+        "check_methods_sample_order_invariance",
+        "check_methods_subset_invariance",
+        "check_fit_idempotent",
+        "check_classifiers_train",
+        "check_decision_proba_consistency",
+    } <= names
+    tags = estimator.__sklearn_tags__()
+    assert tags.input_tags.sparse and tags.classifier_tags.multi_class
+    assert not (tags.non_deterministic or tags.no_validation or tags.classifier_tags.poor_score)
+    assert not tags._skip_test
+
+
+def test_a_seed_fixes_the_noise_but_not_the_encryption():
+    """Why the checks need precise parameters: encrypted fits of one seed nearly agree."""
+    rng = np.random.default_rng(0)
+    X, y = rng.uniform(-1, 1, (80, 2)), rng.integers(0, 2, 80)
+    model = classifier("tenseal", degree=3, max_iter=2)
+    one, two = (model.fit(X, y).coef_.copy() for _ in range(2))
+    assert not np.array_equal(one, two)
+    np.testing.assert_allclose(one, two, rtol=1e-3)
