@@ -41,7 +41,7 @@ FIELDS = [(part, field.name) for part, kind in PARTS.items() for field in datacl
 def request(**changes):
     estimator = EncryptedDPLogisticRegression(**{"degree": 3, "max_iter": 3, **changes})
     names = [field.name for field in dataclasses.fields(Request)]
-    return Request(**{name: getattr(estimator, name) for name in names})
+    return Request(**{**{name: getattr(estimator, name) for name in names}, "class_weight": ()})
 
 
 # The value.
@@ -82,6 +82,8 @@ def different(value, data):
         return data.draw(st.sampled_from(near) | st.floats(allow_nan=False) | st.integers())
     if isinstance(value, str):
         return data.draw(st.text() | st.sampled_from([value + " ", value.upper(), None]))
+    if value == []:
+        return data.draw(st.sampled_from([[1.0], {}, None, 0.0]))
     if isinstance(value, list):
         i = data.draw(st.integers(0, len(value) - 1))
         cut = value[:i] + value[i + 1 :]
