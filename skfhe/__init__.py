@@ -12,7 +12,7 @@ from .exceptions import (
 )
 from .linear_model import EncryptedDPLogisticRegression
 from .plan import TrainingPlan
-from .preprocessing import BoundsScaler
+from .preprocessing import BoundsScaler, DPStandardScaler, RowNormClipper
 from .privacy.ledger import PrivacyLedger
 from .protocol.data_owner import DataOwner
 from .protocol.dataset import EncryptedDataset
@@ -25,6 +25,7 @@ __all__ = [
     "BoundsScaler",
     "BudgetExceeded",
     "CKKSParameters",
+    "DPStandardScaler",
     "DataOwner",
     "DepthExceeded",
     "EncryptedDPLogisticRegression",
@@ -36,6 +37,7 @@ __all__ = [
     "PolynomialApproximation",
     "PrivacyLeakWarning",
     "PrivacyLedger",
+    "RowNormClipper",
     "SeededNoiseWarning",
     "TrainingPlan",
 ]

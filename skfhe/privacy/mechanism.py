@@ -11,14 +11,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import accounting
 from .ledger import PrivacyLedger
-from .noise import RandomBytes, discrete_gaussian
+from .noise import MAX_SIGMA, RandomBytes, discrete_gaussian
 
 # The grid has 2^19 to 2^20 units to a sensitivity.
 _GRID_BITS = 20
 # Integers up to here, and their sum with any noise that ever occurs, are float64 exactly.
 _MAX_UNITS = 2.0**52
-# Below, the noise would be wider than the sampler draws, whatever delta is; beyond, a guarantee
-# says nothing.
+# Below, nothing but noise is left of a sum; beyond, a guarantee says nothing.
 _LEAST_EPSILON, _LARGEST_EPSILON = 1e-6, 100.0
 
 
@@ -91,7 +90,7 @@ class GaussianMechanism:
         Raises
         ------
         ValueError
-            If a value is out of range.
+            If a value is out of range, or the noise wider than can be drawn.
         """
         if not 1e-100 < sensitivity < 1e100:
             raise ValueError(f"sensitivity must be between 1e-100 and 1e100, got {sensitivity!r}.")
@@ -106,6 +105,11 @@ class GaussianMechanism:
         units = math.ldexp(sensitivity, -exponent) + math.sqrt(n_values)
         multiplier = accounting.calibrate(epsilon, (1 - accounting.DELTA_SHARE) * delta, 1)
         sigma_units = math.ceil(math.hypot(multiplier * units, 4.0)) + 1
+        if sigma_units > MAX_SIGMA:
+            raise ValueError(
+                f"epsilon={epsilon:g} with delta={delta:g} asks for noise {multiplier:.3g} times "
+                "the sensitivity, more than can be drawn; use a larger epsilon or delta."
+            )
         shrink, slack = accounting.discreteness(sigma_units, n_values, 1)
         return cls(
             n_values=int(n_values),
