@@ -11,6 +11,7 @@ from .exceptions import (
     SeededNoiseWarning,
 )
 from .linear_model import EncryptedDPLogisticRegression
+from .model_selection import private_scorer
 from .plan import TrainingPlan
 from .preprocessing import BoundsScaler, DPStandardScaler, RowNormClipper
 from .privacy.ledger import PrivacyLedger
@@ -40,4 +41,5 @@ __all__ = [
     "RowNormClipper",
     "SeededNoiseWarning",
     "TrainingPlan",
+    "private_scorer",
 ]
