@@ -19,6 +19,7 @@ from .protocol.data_owner import DataOwner
 from .protocol.dataset import EncryptedDataset
 from .protocol.evaluator import Evaluator
 from .protocol.key_holder import KeyHolder
+from .reporting import privacy_report
 
 __version__ = "0.1.0"
 
@@ -41,5 +42,6 @@ __all__ = [
     "RowNormClipper",
     "SeededNoiseWarning",
     "TrainingPlan",
+    "privacy_report",
     "private_scorer",
 ]

@@ -57,7 +57,9 @@ def test_scores_stay_between_zero_and_one(endless):
     X, y = np.zeros((3, 1)), np.array([0, 1, 1])
     model = DummyClassifier().fit(X, y)
     scorer = private_scorer(0.01, endless)
-    assert {scorer(model, X, y) for _ in range(20)} == {0.0, 1.0}
+    scores = [scorer(model, X, y) for _ in range(30)]
+    assert min(scores) == 0.0
+    assert max(scores) == 1.0
 
 
 @pytest.mark.parametrize("neighboring", ["add_remove", "replace_one"])
