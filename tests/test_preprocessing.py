@@ -103,7 +103,7 @@ def test_no_row_is_longer_than_the_norm_and_short_ones_stay(rows, max_norm):
 
 
 def test_the_clipper_needs_no_fit_and_keeps_sparse_rows_sparse():
-    X = sparse.random_array((20, 6), density=0.3, random_state=0, format="csr") * 5
+    X = sparse.random(20, 6, density=0.3, random_state=0, format="csr") * 5
     shortened = RowNormClipper(2.0).transform(X)
     assert sparse.issparse(shortened)
     assert shortened.nnz == X.nnz

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from html import escape
+from textwrap import fill
 from typing import Any
 
 from sklearn.exceptions import NotFittedError
@@ -121,7 +122,7 @@ class PrivacyReport:
             ("Not covered by these figures", self.not_covered),
         ):
             if sentences:
-                lines += ["", title, *(f"  - {sentence}" for sentence in sentences)]
+                lines += ["", title, *map(_item, sentences)]
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
@@ -137,6 +138,10 @@ class PrivacyReport:
             f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
             f"<ul>{items}</ul>"
         )
+
+
+def _item(sentence: str) -> str:
+    return fill(sentence, 99, initial_indent="  - ", subsequent_indent="    ")
 
 
 def compose(model: Any, n_samples: int, n_features: int, survey: Survey) -> PrivacyReport:
