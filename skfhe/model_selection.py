@@ -9,6 +9,7 @@ import numpy as np
 from .privacy.ledger import PrivacyLedger
 from .privacy.mechanism import GaussianMechanism
 from .privacy.noise import noise_source
+from .privacy.sensitivity import RELATION_FACTOR
 
 
 @dataclass(frozen=True)
@@ -142,9 +143,9 @@ def private_scorer(
             f"ledger must be a PrivacyLedger, got {type(ledger).__name__}: a score that nobody "
             "counts is not private."
         )
-    if neighboring not in ("add_remove", "replace_one"):
+    if neighboring not in RELATION_FACTOR:
         raise ValueError(
-            f"neighboring must be 'add_remove' or 'replace_one', got {neighboring!r}."
+            f"neighboring must be one of {sorted(RELATION_FACTOR)}, got {neighboring!r}."
         )
     delta = ledger.delta if delta is None else delta
     return PrivateScorer(epsilon, delta, ledger, neighboring, random_state)

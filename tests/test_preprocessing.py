@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
 from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils import get_tags
@@ -185,7 +186,8 @@ def test_the_scaler_pays_what_it_says(neighboring):
     fresh = clone(scaler)
     with pytest.raises(BudgetExceeded):
         fresh.fit(X)
-    assert not hasattr(fresh, "mean_")
+    with pytest.raises(NotFittedError):
+        fresh.transform(X)
     assert len(ledger.entries()) == 1
 
 

@@ -242,6 +242,9 @@ class Wrapper(ClassifierMixin, BaseEstimator):
     def __init__(self, inner=None):
         self.inner = inner
 
+    def fit(self, X, y):
+        return self
+
 
 class MyGrid(GridSearchCV):
     """May do anything."""
@@ -386,6 +389,27 @@ def test_the_table_for_notebooks_is_escaped(ledger):
 def test_counts_must_be_positive(n, d):
     with pytest.raises(ValueError, match="at least 1"):
         privacy_report(estimator(), n, d)
+
+
+@pytest.mark.parametrize("model", [5, None, "drop", EncryptedDPLogisticRegression])
+def test_what_is_no_estimator_is_refused(model):
+    with pytest.raises(TypeError, match="must be an estimator"):
+        privacy_report(model, N, D)
+
+
+class Duck:
+    """Without tags, and without parameters."""
+
+    def fit(self, X, y=None):
+        return self
+
+    def transform(self, X):
+        return X
+
+
+def test_a_step_without_tags_is_taken_to_learn():
+    report = privacy_report(make_pipeline(Duck(), estimator()), N, D)
+    assert "Duck learns from the rows" in report.not_covered[0]
 
 
 def test_reports_are_frozen():

@@ -69,9 +69,9 @@ class DPStandardScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     so a row adds a vector of norm :math:`\sqrt d` at most, and rows with all a in
     :math:`\{-1, 0, 1\}` add one of just this norm. *Add/remove*: the removed row adds nothing to
     any sum and n is public, so the sensitivity is :math:`\sqrt d`. *Replace-one*: twice that;
-    a row of -1 in the place of a row of 1 attains it. All terms are multiples of
-    :math:`2^{-20}` and sums of up to :math:`2^{32}` rows are exact, so this holds in floating
-    point.
+    a row of -1 in the place of a row of 1 attains it. What a row adds is computed from that row
+    alone, all terms are multiples of :math:`2^{-20}`, and sums of up to :math:`2^{32}` rows are
+    exact, so this holds in floating point.
 
     **From sums to moments**, which is post-processing: the mean of a is its sum over n, the mean
     of :math:`a^2` is one minus the sum of s over n, both cut to where they can be; the variance
@@ -137,7 +137,7 @@ class DPStandardScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         X = validate_data(self, X, dtype=np.float64)
         n_samples, n_features = X.shape
         names = getattr(self, "feature_names_in_", None)
-        self.low_, self.high_ = column_bounds(self.bounds, n_features, names)
+        low, high = column_bounds(self.bounds, n_features, names)
         mechanism = GaussianMechanism.calibrate(
             2 * n_features,
             RELATION_FACTOR[self.neighboring] * math.sqrt(n_features),
@@ -145,9 +145,9 @@ class DPStandardScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             self.delta,
         )
         random_bytes = noise_source(self.random_state, "scaler")
-        centre, half = self.low_ / 2 + self.high_ / 2, self.high_ / 2 - self.low_ / 2
+        centre, half = low / 2 + high / 2, high / 2 - low / 2
         released = mechanism.release(
-            moment_sums((np.clip(X, self.low_, self.high_) - centre) / half),
+            moment_sums((np.clip(X, low, high) - centre) / half),
             mechanism=type(self).__name__,
             neighboring=self.neighboring,
             ledger=self.ledger,
@@ -157,6 +157,7 @@ class DPStandardScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         mean = np.clip(first, -1, 1)
         floor = min(1.0, mechanism.spread / n_samples)
         variance = np.clip(np.clip(1 - second, 0, 1) - mean**2, floor, 1)
+        self.low_, self.high_ = low, high
         self.mean_ = centre + half * mean
         self.scale_ = half * np.sqrt(variance)
         self.var_ = self.scale_**2
@@ -188,7 +189,7 @@ class DPStandardScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         scaled : ndarray of shape (n_samples, n_features)
             Columns of mean about 0 and variance about 1.
         """
-        check_is_fitted(self)
+        check_is_fitted(self, "mean_")
         X = validate_data(self, X, dtype=np.float64, reset=False)
         return (np.clip(X, self.low_, self.high_) - self.mean_) / self.scale_
 

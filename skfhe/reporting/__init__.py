@@ -37,6 +37,8 @@ def privacy_report(model, n_samples: int, n_features: int, classes=2) -> Privacy
     ------
     ValueError
         If a count is not positive.
+    TypeError
+        If `model` is no estimator.
 
     Notes
     -----
@@ -60,6 +62,8 @@ def privacy_report(model, n_samples: int, n_features: int, classes=2) -> Privacy
     >>> len(report.not_covered)
     1
     """
+    if isinstance(model, type) or not hasattr(model, "fit"):
+        raise TypeError(f"model must be an estimator, got {model!r}.")
     for name, value in (("n_samples", n_samples), ("n_features", n_features)):
         if not value >= 1:
             raise ValueError(f"{name} must be at least 1, got {value!r}.")

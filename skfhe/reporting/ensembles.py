@@ -53,7 +53,8 @@ def _stacking(survey: Survey, model: Any, place: Place) -> None:
                 survey.visit(part, place.inside(name, train, times))
     if model.final_estimator is None:
         survey.note(
-            f"The final LogisticRegression of {place.names(name)} is fitted without noise."
+            f"The final LogisticRegression of {place.names(name)} is fitted without noise: give "
+            "it a private final_estimator."
         )
         return
     survey.visit(_fitted(model, "final_estimator"), place.inside(name))
@@ -66,7 +67,7 @@ def _calibrated(survey: Survey, model: Any, place: Place) -> None:
     together = not frozen if model.ensemble == "auto" else model.ensemble
     survey.note(
         f"The {model.method} calibrator of {place.names(name)} is fitted on scores and labels "
-        "without noise."
+        "without noise: calibrate on public rows."
     )
     folds = {} if frozen else fold_sizes(survey, model.cv, place, name)
     done = [pair.estimator for pair in getattr(model, "calibrated_classifiers_", [])]

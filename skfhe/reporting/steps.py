@@ -46,4 +46,5 @@ def learns_nothing(step: Any) -> bool:
     free = _FREE.get(f"{kind.__module__.split('.')[0]}.{kind.__name__}")
     if free is not None:
         return free(step)
-    return hasattr(step, "transform") and not get_tags(step).requires_fit
+    tagged = hasattr(step, "transform") and hasattr(step, "__sklearn_tags__")
+    return tagged and not get_tags(step).requires_fit

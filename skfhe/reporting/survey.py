@@ -255,7 +255,7 @@ def _plain(model: Any, name: str) -> str:
             f"{name} learns from the rows without noise: use BoundsScaler, DPStandardScaler or "
             "parameters that do not come from the rows."
         )
-    return f"{name} is fitted on the rows in the clear, without noise."
+    return f"{name} is fitted on the rows in the clear: nothing bounds what it tells."
 
 
 def _stated(epsilon: float, delta: float, guaranteed: bool, failure: float) -> Composition:
