@@ -17,13 +17,15 @@ from .exceptions import (
     SeededNoiseWarning,
 )
 from .linear_model import EncryptedDPLogisticRegression
+from .model_selection import private_scorer
 from .plan import TrainingPlan
-from .preprocessing import BoundsScaler
+from .preprocessing import BoundsScaler, DPStandardScaler, RowNormClipper
 from .privacy.ledger import PrivacyLedger
 from .protocol.data_owner import DataOwner
 from .protocol.dataset import EncryptedDataset
 from .protocol.evaluator import Evaluator
 from .protocol.key_holder import KeyHolder
+from .reporting import privacy_report
 
 __version__ = "0.1.0"
 
@@ -32,6 +34,7 @@ __all__ = [
     "BoundsScaler",
     "BudgetExceeded",
     "CKKSParameters",
+    "DPStandardScaler",
     "DataOwner",
     "DepthExceeded",
     "EncryptedDPLogisticRegression",
@@ -44,8 +47,11 @@ __all__ = [
     "PrivacyBudgetDisplay",
     "PrivacyLeakWarning",
     "PrivacyLedger",
+    "RowNormClipper",
     "SeededNoiseWarning",
     "TradeoffDisplay",
     "TrainingDisplay",
     "TrainingPlan",
+    "privacy_report",
+    "private_scorer",
 ]

@@ -11,19 +11,18 @@ from numbers import Integral, Real
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
-from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ._html import cards
 from .crypto.parameters import CKKSParameters
-from .exceptions import InfeasiblePlan, PrivacyLeakWarning, SeededNoiseWarning
+from .exceptions import InfeasiblePlan, PrivacyLeakWarning
 from .plan import TrainingPlan
 from .plan_text import sections
 from .privacy.guarantee import PrivacyGuarantee
 from .privacy.ledger import PrivacyLedger
-from .privacy.noise import RandomBytes, seeded_bytes
+from .privacy.noise import noise_source
 from .protocol.data_owner import check_rows
 from .protocol.dataset import EncryptedDataset
 from .protocol.key_holder import KeyHolder
@@ -114,7 +113,7 @@ class EncryptedDPClassifier(ClassifierMixin, BaseEstimator):
         with costs.phase("plan"):
             plan = self.plan(X.shape[0], X.shape[1], classes=self.classes_)
         _require_memory(plan)
-        random_bytes = self._noise_source()
+        random_bytes = noise_source(self.random_state)
         with costs.phase("keys"):
             key_holder = KeyHolder(
                 plan,
@@ -180,19 +179,6 @@ class EncryptedDPClassifier(ClassifierMixin, BaseEstimator):
         if not hasattr(self, "plan_"):
             return diagram
         return diagram + cards(self.privacy_.page(), sections(self.plan_))
-
-    def _noise_source(self) -> RandomBytes:
-        """The operating system, or a seeded generator with a warning."""
-        if self.random_state is None:
-            return os.urandom
-        warnings.warn(
-            "random_state seeds the noise, so this model has no privacy guarantee: use it for "
-            "tests only and leave random_state=None otherwise.",
-            SeededNoiseWarning,
-            stacklevel=3,
-        )
-        seed = check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
-        return seeded_bytes(int(seed))
 
     def predict(self, X):
         """Predict class labels.

@@ -17,7 +17,7 @@ TREES = {name: ast.parse(path.read_text(), str(path)) for name, path in FILES.it
 # Layers from the top down: a module may import from layers below its own, and within its own.
 LAYERS = (
     {"cli", "displays", "reporting"},
-    {"service", "_base", "linear_model", "neural_network", "preprocessing"},
+    {"service", "_base", "linear_model", "neural_network", "preprocessing", "model_selection"},
     {"protocol"},
     {"planning"},
     {"circuits", "privacy"},
@@ -43,9 +43,10 @@ FORBIDDEN = {
     ("service", "_base"),
     ("_base", "linear_model"),
     *(
-        ("preprocessing", room)
+        (alone, room)
+        for alone in ("preprocessing", "model_selection")
         for room in RANK
-        if room not in {"preprocessing", "privacy", "exceptions"}
+        if room not in {alone, "privacy", "exceptions"}
     ),
 }
 

@@ -16,8 +16,10 @@ from sklearn.utils.estimator_checks import estimator_checks_generator, parametri
 from skfhe import (
     BoundsScaler,
     CKKSParameters,
+    DPStandardScaler,
     EncryptedDPLogisticRegression,
     PrivacyLeakWarning,
+    RowNormClipper,
 )
 
 # Some checks compare two fits within 1e-7. A seed fixes the noise, never the encryption, so they
@@ -34,6 +36,7 @@ def classifier(backend, **parameters):
 SIMULATED = classifier("simulated")
 ENCRYPTED = classifier("tenseal", degree=1, max_iter=2, context=PRECISE)
 SCALER = BoundsScaler((-10, 10))
+TRANSFORMERS = [SCALER, RowNormClipper(), DPStandardScaler(random_state=0)]
 PIPELINE = make_pipeline(SCALER, SIMULATED)
 # scikit-learn's own list of expected failures has these for every Pipeline.
 OF_PIPELINES = dict.fromkeys(
@@ -88,7 +91,7 @@ def run(name, estimator):
 
 
 @parametrize_with_checks(
-    [SIMULATED, SCALER, PIPELINE],
+    [SIMULATED, *TRANSFORMERS, PIPELINE],
     expected_failed_checks=lambda e: OF_PIPELINES if e is PIPELINE else OF_SHORT_BOUNDS,
 )
 def test_common_checks(estimator, check):
@@ -109,19 +112,20 @@ def test_class_weights_where_the_bounds_suit_the_rows(backend):
 @pytest.mark.parametrize("name", MORE)
 @pytest.mark.parametrize(
     "estimator",
-    [SIMULATED, SCALER, pytest.param(ENCRYPTED, marks=pytest.mark.slow)],
-    ids=["simulated", "scaler", "tenseal"],
+    [SIMULATED, *TRANSFORMERS, pytest.param(ENCRYPTED, marks=pytest.mark.slow)],
+    ids=["simulated", "bounds", "norm", "standard", "tenseal"],
 )
 def test_checks_that_the_common_ones_leave_out(estimator, name):
     run(name, estimator)
 
 
 @pytest.mark.parametrize("name", TRANSFORMER_MORE)
-def test_checks_of_transformers(name):
+@pytest.mark.parametrize("transformer", TRANSFORMERS, ids=["bounds", "norm", "standard"])
+def test_checks_of_transformers(transformer, name):
     pytest.importorskip("polars")
     with warnings.catch_warnings():
         warnings.simplefilter("error", SkipTestWarning)
-        run(name, SCALER)
+        run(name, transformer)
 
 
 @pytest.mark.parametrize("name", UNFITTED)

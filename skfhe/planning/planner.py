@@ -27,7 +27,7 @@ MAX_ERROR = 0.05
 MAX_FLOODING = 2.0**-20
 # Share of delta that one fit's encryption errors may take for going beyond their bounds: so
 # little that thousands of fits stay within what a ledger sets aside (accounting.DELTA_SHARE).
-_FAILURE_SHARE = 1e-6
+FAILURE_SHARE = 1e-6
 _RADIUS_RATIO = 1.2
 _LEAST_RADIUS = 1.0
 _REACH_ROOM = 0.02
@@ -122,7 +122,7 @@ def make_plan(
             noise_multiplier=multiplier,
             relation_factor=factor,
             n_releases=optimizer.max_iter,
-            failure=request.delta * _FAILURE_SHARE,
+            failure=request.delta * FAILURE_SHARE,
             max_error=MAX_ERROR,
             max_flooding=MAX_FLOODING if n_owners > 1 else math.inf,
             n_owners=n_owners,
@@ -145,7 +145,7 @@ def make_plan(
         margin_slack=bounds.margin_slack,
         error=bounds.error,
         sensitivity=factor * (1 + bounds.row_slack) + bounds.error,
-        error_probability=request.delta * _FAILURE_SHARE,
+        error_probability=request.delta * FAILURE_SHARE,
         discreteness=discreteness(chosen.encryption, n_owners, n_colluding, optimizer.max_iter)[1],
     )
     plan = TrainingPlan(

@@ -79,6 +79,19 @@ class Composition:
             discreteness=math.fsum(one.discreteness for one in made),
         )
 
+    def __add__(self, other: Composition) -> Composition:
+        return Composition(
+            self.squared_mu + other.squared_mu,
+            self.error_probability + other.error_probability,
+            self.discreteness + other.discreteness,
+        )
+
+    def __mul__(self, times: int) -> Composition:
+        """The same mechanisms, so many times."""
+        return Composition(
+            self.squared_mu * times, self.error_probability * times, self.discreteness * times
+        )
+
     @property
     def cost_in_delta(self) -> float:
         """What is added to the delta of the Gaussian releases, at any epsilon."""

@@ -114,7 +114,7 @@ class PrivacyLedger:
 
     def spent(self) -> Budget:
         """Epsilon of all entries together, at the ledger's delta."""
-        return Budget(_epsilon(self.composition(), self.delta), self.delta)
+        return Budget(composed_epsilon(self.composition(), self.delta), self.delta)
 
     def remaining(self) -> Budget:
         """The largest guarantee that one more fit at the ledger's delta can have."""
@@ -127,7 +127,11 @@ class PrivacyLedger:
         # The whole budget is left: no rounding through noise and back.
         if not composition.squared_mu:
             return Budget(self.epsilon, self.delta)
-        return Budget(_epsilon(Composition(squared), self.delta), self.delta)
+        return Budget(composed_epsilon(Composition(squared), self.delta), self.delta)
+
+    def admits(self, composition: Composition) -> bool:
+        """Whether the budget pays for a composition beside all entries; nothing is debited."""
+        return _within(self.composition() + composition, self.epsilon, self.delta)
 
     def debit(
         self,
@@ -205,8 +209,8 @@ class PrivacyLedger:
     def _require(self, before: Composition, after: Composition, mechanism: str) -> None:
         if _within(after, self.epsilon, self.delta):
             return
-        spent = _epsilon(before, self.delta)
-        needed = _epsilon(after, self.delta)
+        spent = composed_epsilon(before, self.delta)
+        needed = composed_epsilon(after, self.delta)
         raise BudgetExceeded(
             f"{mechanism} would take this ledger from epsilon = {spent:.4g} to {needed:.4g} at "
             f"delta = {self.delta:g}, its budget is {self.epsilon:g}"
@@ -231,8 +235,12 @@ def _within(composition: Composition, epsilon: float, delta: float) -> bool:
     )
 
 
-def _epsilon(composition: Composition, delta: float) -> float:
-    """Epsilon under the same split of delta that `_within` uses."""
+def composed_epsilon(composition: Composition, delta: float) -> float:
+    """Epsilon of a composition at delta, under the split of delta that ledgers use.
+
+    Infinite if encryption errors and integer noise cost more than `accounting.DELTA_SHARE` of
+    delta.
+    """
     if composition.cost_in_delta > accounting.DELTA_SHARE * delta:
         return math.inf
     gaussian = Composition(composition.squared_mu)

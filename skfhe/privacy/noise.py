@@ -14,12 +14,16 @@ from __future__ import annotations
 
 import decimal
 import os
+import warnings
 from collections.abc import Callable
 from fractions import Fraction
 from numbers import Integral
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.utils import check_random_state
+
+from ..exceptions import SeededNoiseWarning
 
 RandomBytes = Callable[[int], bytes]
 
@@ -130,6 +134,32 @@ def seeded_bytes(seed: int) -> RandomBytes:
         Returns the next bytes of the generator's stream.
     """
     return np.random.Generator(np.random.PCG64(seed)).bytes
+
+
+def noise_source(random_state, released: str = "model") -> RandomBytes:
+    """Return what a scikit-learn `random_state` stands for.
+
+    Parameters
+    ----------
+    random_state : int, RandomState or None
+        None is the operating system; anything else seeds the noise, with a warning.
+    released : str, default="model"
+        What the warning says that the noise is for.
+
+    Returns
+    -------
+    random_bytes : callable
+        ``os.urandom`` itself if and only if the noise is unpredictable.
+    """
+    if random_state is None:
+        return os.urandom
+    warnings.warn(
+        f"random_state seeds the noise, so this {released} has no privacy guarantee: use it for "
+        "tests only and leave random_state=None otherwise.",
+        SeededNoiseWarning,
+        stacklevel=3,
+    )
+    return seeded_bytes(int(check_random_state(random_state).randint(np.iinfo(np.int32).max)))
 
 
 def _words(count: int, random_bytes: RandomBytes) -> NDArray[np.uint64]:

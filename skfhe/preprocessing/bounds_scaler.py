@@ -1,4 +1,4 @@
-"""Transformers that learn nothing from the data."""
+"""Scaling by public bounds."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
+
+from .bounds import column_bounds
 
 
 class BoundsScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
@@ -75,29 +77,9 @@ class BoundsScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
                 f"feature_range must be a pair (first, last) with first < last, got "
                 f"{self.feature_range}."
             )
-        if not isinstance(self.bounds, Mapping) and len(self.bounds) != 2:
-            raise ValueError(
-                f"bounds must be a pair (low, high), each a number or one per column, got "
-                f"{len(self.bounds)} items."
-            )
         X = validate_data(self, X, dtype=np.float64)
-        low, high = self._by_name() if isinstance(self.bounds, Mapping) else self.bounds
-        shape = (X.shape[1],)
-        try:
-            self.low_ = np.broadcast_to(np.asarray(low, dtype=float), shape).copy()
-            self.high_ = np.broadcast_to(np.asarray(high, dtype=float), shape).copy()
-        except ValueError:
-            raise ValueError(
-                f"bounds must be two scalars or two arrays of {shape[0]} numbers, one per column "
-                f"of X, got shapes {np.shape(low)} and {np.shape(high)}."
-            ) from None
-        ordered = np.isfinite(self.low_) & np.isfinite(self.high_) & (self.low_ < self.high_)
-        if not ordered.all():
-            column = int(np.argmin(ordered))
-            raise ValueError(
-                f"bounds must be finite with low < high, got [{self.low_[column]}, "
-                f"{self.high_[column]}] for column {column}; a constant column can be dropped."
-            )
+        names = getattr(self, "feature_names_in_", None)
+        self.low_, self.high_ = column_bounds(self.bounds, X.shape[1], names)
         return self
 
     def transform(self, X):
@@ -118,16 +100,3 @@ class BoundsScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         first, last = self.feature_range
         share = (np.clip(X, self.low_, self.high_) - self.low_) / (self.high_ - self.low_)
         return first + (last - first) * share
-
-    def _by_name(self) -> tuple[list[float], list[float]]:
-        names = getattr(self, "feature_names_in_", None)
-        if names is None:
-            raise ValueError(
-                "bounds by name need X with column names (a data frame); give a pair of arrays "
-                "for unnamed columns."
-            )
-        missing = [name for name in names if name not in self.bounds]
-        if missing:
-            raise ValueError(f"bounds are missing for the columns {missing}; add them.")
-        pairs = [self.bounds[name] for name in names]
-        return [low for low, _ in pairs], [high for _, high in pairs]

@@ -1,0 +1,72 @@
+"""What fitting a model costs in privacy, with everything around it that touches the rows."""
+
+from __future__ import annotations
+
+from .._base import count_classes
+from . import ensembles, searches  # noqa: F401  (they tell the survey their rules)
+from .report import BudgetState, Fit, PrivacyReport, compose
+from .survey import Place, Survey
+
+__all__ = ["BudgetState", "Fit", "PrivacyReport", "privacy_report"]
+
+
+def privacy_report(model, n_samples: int, n_features: int, classes=2) -> PrivacyReport:
+    """Tell what fitting a model releases, before or after the fit; no data is looked at.
+
+    An estimator knows its own releases only. This goes through the pipelines, searches and
+    ensembles around it, counts every fit of an estimator of this package and every private
+    score, composes them, and names what learns from the rows beside them.
+
+    Parameters
+    ----------
+    model : estimator
+        Fitted or not. Fitted parts count with what they did, the others with their parameters.
+        Where a choice depends on the data (which candidate is refitted, which ones survive a
+        round of successive halving), the costliest is counted.
+    n_samples, n_features : int
+        Shape of the data that it is fitted on, public.
+    classes : int or list of labels, default=2
+        The public classes.
+
+    Returns
+    -------
+    report : PrivacyReport
+        Prints as a page.
+
+    Raises
+    ------
+    ValueError
+        If a count is not positive.
+    TypeError
+        If `model` is no estimator.
+
+    Notes
+    -----
+    Steps that are taken to treat every row by itself are those whose scikit-learn tags say that
+    they need no fit (`RowNormClipper`, `FunctionTransformer`, `Normalizer`, ...), `BoundsScaler`,
+    and some of scikit-learn's whose parameters leave nothing to learn (`OneHotEncoder` with given
+    categories, `PolynomialFeatures`, ...). A `FunctionTransformer` is believed.
+
+    Calls of `score` or `cross_val_score` after or around the fit are not part of the model and
+    not seen; a `PrivacyLedger` counts those that are private.
+
+    Examples
+    --------
+    >>> from sklearn.model_selection import GridSearchCV, KFold
+    >>> from skfhe import EncryptedDPLogisticRegression, privacy_report
+    >>> folds = KFold(3, shuffle=True, random_state=0)
+    >>> search = GridSearchCV(EncryptedDPLogisticRegression(0.5), {"degree": [3, 5]}, cv=folds)
+    >>> report = privacy_report(search, n_samples=300, n_features=4)
+    >>> sum(fit.count for fit in report.fits)
+    7
+    >>> len(report.not_covered)
+    1
+    """
+    if isinstance(model, type) or not hasattr(model, "fit"):
+        raise TypeError(f"model must be an estimator, got {model!r}.")
+    for name, value in (("n_samples", n_samples), ("n_features", n_features)):
+        if not value >= 1:
+            raise ValueError(f"{name} must be at least 1, got {value!r}.")
+    survey = Survey(int(n_features), count_classes(classes))
+    survey.visit(model, Place(int(n_samples)))
+    return compose(model, int(n_samples), int(n_features), survey)
