@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from numbers import Real
+
 import numpy as np
 from scipy import sparse
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
@@ -37,6 +39,8 @@ class RowNormClipper(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
            [0.1, 0.2]])
     """
 
+    _parameter_constraints: dict = {"max_norm": [Real]}
+
     def __init__(self, max_norm=1.0):
         self.max_norm = max_norm
 
@@ -55,6 +59,7 @@ class RowNormClipper(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         self : object
             The transformer.
         """
+        self._validate_params()
         self._bound()
         validate_data(self, X, accept_sparse="csr", dtype=np.float64)
         return self

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Mapping
+from numbers import Real
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +13,7 @@ from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ..privacy.guarantee import PrivacyGuarantee
+from ..privacy.ledger import PrivacyLedger
 from ..privacy.mechanism import GaussianMechanism
 from ..privacy.noise import noise_source
 from ..privacy.sensitivity import RELATION_FACTOR
@@ -88,6 +91,15 @@ class DPStandardScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     True
     """
 
+    _parameter_constraints: dict = {
+        "epsilon": [Real],
+        "delta": [Real],
+        "bounds": ["array-like", Mapping],
+        "ledger": [PrivacyLedger, None],
+        "neighboring": [str],
+        "random_state": ["random_state"],
+    }
+
     def __init__(
         self,
         epsilon=0.1,
@@ -130,6 +142,7 @@ class DPStandardScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         BudgetExceeded
             If the ledger does not pay; nothing is released then.
         """
+        self._validate_params()
         if self.neighboring not in RELATION_FACTOR:
             raise ValueError(
                 f"neighboring must be one of {sorted(RELATION_FACTOR)}, got {self.neighboring!r}."

@@ -180,30 +180,3 @@ class GaussianMechanism:
             )
         noise = discrete_gaussian(self.sigma_units, self.n_values, random_bytes)
         return np.ldexp((units.astype(np.int64) + noise).astype(np.float64), self.exponent)
-
-
-def release(
-    values: ArrayLike,
-    sensitivity: float,
-    epsilon: float,
-    delta: float,
-    *,
-    mechanism: str,
-    neighboring: str,
-    ledger: PrivacyLedger | None = None,
-    random_bytes: RandomBytes = os.urandom,
-) -> NDArray[np.float64]:
-    """Release a vector with (epsilon, delta)-differential privacy.
-
-    `GaussianMechanism.calibrate` and `GaussianMechanism.release` in one call; the parameters,
-    the proof and the errors are theirs.
-    """
-    values = np.asarray(values, dtype=np.float64)
-    noise = GaussianMechanism.calibrate(values.size, sensitivity, epsilon, delta)
-    return noise.release(
-        values,
-        mechanism=mechanism,
-        neighboring=neighboring,
-        ledger=ledger,
-        random_bytes=random_bytes,
-    )
