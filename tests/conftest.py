@@ -181,6 +181,7 @@ def logistic_case(degree, n_rows, n_columns, n_classes=2) -> Case:
         n_releases=1,
         failure=1e-6,
         max_error=0.05,
+        max_margin_slack=1.0,
         max_flooding=1.0,
         n_owners=1,
         n_colluding=0,

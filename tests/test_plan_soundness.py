@@ -79,7 +79,8 @@ def test_plans_of_several_owners(n, owners, colluding, epsilon):
 
 
 @pytest.mark.parametrize(
-    "degree, n, d", [(1, 100, 2), (3, 1000, 30), (5, 100, 2), (9, 1000, 30), (15, 100, 2)]
+    "degree, n, d",
+    [(1, 100, 2), (1, 200, 10), (3, 1000, 30), (5, 100, 2), (9, 1000, 30), (15, 100, 2)],
 )
 def test_ordinary_requests_are_feasible(degree, n, d):
     assert_sound(make(n=n, d=d, degree=degree, max_iter="auto"))

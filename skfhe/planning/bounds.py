@@ -92,6 +92,8 @@ class Requirement:
         Probability that any error of the run may exceed its bound.
     max_error : float
         Largest 2E allowed, relative to the sensitivity.
+    max_margin_slack : float
+        How far errors may move a margin: the room that the longest interval leaves.
     max_flooding : float
         Largest number of nats that releases may tell about decryption errors.
     n_owners, n_colluding : int
@@ -109,6 +111,7 @@ class Requirement:
     n_releases: int
     failure: float
     max_error: float
+    max_margin_slack: float
     max_flooding: float
     n_owners: int
     n_colluding: int
@@ -179,6 +182,7 @@ class Bounds:
         """Whether errors are small enough."""
         return (
             self.error <= requirement.max_error * requirement.relation_factor
+            and self.margin_slack <= requirement.max_margin_slack
             and self.flooding <= requirement.max_flooding
         )
 

@@ -91,8 +91,9 @@ def _require_precise(requirement: Requirement, bounds: Bounds) -> None:
     if not bounds.meet(requirement):
         raise InfeasiblePlan(
             f"encryption errors must stay within 2E = {requirement.max_error:g} of the "
-            f"sensitivity and {requirement.max_flooding:.2g} nats about the key, but these "
-            f"parameters give 2E = {bounds.error / requirement.relation_factor:.2g} and "
+            f"sensitivity, move margins by {requirement.max_margin_slack:.2g} at most and tell "
+            f"{requirement.max_flooding:.2g} nats about the key, but these parameters give 2E = "
+            f"{bounds.error / requirement.relation_factor:.2g}, {bounds.margin_slack:.2g} and "
             f"{bounds.flooding:.2g} nats; use a lower degree, a smaller weight_norm or a context "
             "with a larger scale."
         )

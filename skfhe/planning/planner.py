@@ -7,7 +7,6 @@ from numbers import Integral
 
 from ..approximation import PolynomialApproximation
 from ..crypto.parameters import CKKSParameters
-from ..exceptions import InfeasiblePlan
 from ..plan import Certificate, Guarantee, TrainingPlan
 from ..privacy import accounting
 from ..privacy.sensitivity import (
@@ -124,6 +123,7 @@ def make_plan(
             n_releases=optimizer.max_iter,
             failure=request.delta * FAILURE_SHARE,
             max_error=MAX_ERROR,
+            max_margin_slack=_REACH_ROOM * largest_reach,
             max_flooding=MAX_FLOODING if n_owners > 1 else math.inf,
             n_owners=n_owners,
             n_colluding=n_colluding,
@@ -131,12 +131,6 @@ def make_plan(
         context,
     )
     bounds = chosen.bounds
-    if bounds.margin_slack > _REACH_ROOM * largest_reach:
-        raise InfeasiblePlan(
-            f"encryption errors may move a margin by {bounds.margin_slack:.2g}, but the longest "
-            f"interval leaves {_REACH_ROOM * largest_reach:.2g}; use a larger weight_norm or a "
-            "context with a larger scale."
-        )
     certificate = Certificate(
         polynomials=polynomials,
         contributions=contributions,
