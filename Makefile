@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 JOBS ?= 2
 
-.PHONY: help demo test test-all lint docs bench bench-operations bench-training clean
+.PHONY: help demo test test-all lint docs bench bench-operations bench-training bench-search clean
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/	/'
 
@@ -47,13 +47,16 @@ docs: $(VENV)/.installed-docs  ## Build the documentation
 	$(BIN)/sphinx-build -W -q -b html docs docs/_build/html
 	@echo docs/_build/html/index.html
 
-bench: bench-operations bench-training  ## Measure operations and training
+bench: bench-operations bench-training bench-search  ## Measure operations, training and a search
 
 bench-operations: $(VENV)/.installed  ## What single operations cost
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/operations.py
 
 bench-training: $(VENV)/.installed  ## Accuracy, seconds, memory on real data, one core
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/training.py
+
+bench-search: $(VENV)/.installed  ## A grid search on ciphertexts, two processes
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/search.py
 
 clean:  ## Remove what was built
 	rm -rf $(VENV) build dist *.egg-info docs/_build .pytest_cache .ruff_cache .hypothesis
