@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 JOBS ?= 2
 
-.PHONY: help demo test test-all lint docs bench bench-operations bench-training bench-search clean
+.PHONY: help demo test test-all lint docs bench bench-operations bench-training bench-search bench-audit clean
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/	/'
 
@@ -57,6 +57,10 @@ bench-training: $(VENV)/.installed  ## Accuracy, seconds, memory on real data, o
 
 bench-search: $(VENV)/.installed  ## A grid search on ciphertexts, two processes
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/search.py
+
+bench-audit: $(VENV)/.installed  ## Attack trained models: with the noise claimed, and with half
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/audit.py
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/audit.py --noise 0.5
 
 clean:  ## Remove what was built
 	rm -rf $(VENV) build dist *.egg-info docs/_build .pytest_cache .ruff_cache .hypothesis
