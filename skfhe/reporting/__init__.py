@@ -20,13 +20,14 @@ def privacy_report(model, n_samples: int, n_features: int, classes=2) -> Privacy
     Parameters
     ----------
     model : estimator
-        Fitted or not. Fitted parts count with what they did, the others with their parameters.
-        Where a choice depends on the data (which candidate is refitted, which ones survive a
-        round of successive halving), the costliest is counted.
+        Fitted or not; it stays as it is. Fitted parts count with what they did, or with the
+        parameters of their guarantee if these were changed since then and cost more; the others
+        count with their parameters. Where a choice depends on the data (which candidate is
+        refitted, which ones survive a round of successive halving), the costliest is counted.
     n_samples, n_features : int
         Shape of the data that it is fitted on, public.
     classes : int or list of labels, default=2
-        The public classes.
+        The public classes; for `OneVsRestClassifier` on a table of labels, its columns.
 
     Returns
     -------
@@ -67,6 +68,8 @@ def privacy_report(model, n_samples: int, n_features: int, classes=2) -> Privacy
     for name, value in (("n_samples", n_samples), ("n_features", n_features)):
         if not value >= 1:
             raise ValueError(f"{name} must be at least 1, got {value!r}.")
-    survey = Survey(int(n_features), count_classes(classes))
-    survey.visit(model, Place(int(n_samples)))
-    return compose(model, int(n_samples), int(n_features), survey)
+    place = Place(int(n_samples))
+    survey, anew = (Survey(place.rows, int(n_features), count_classes(classes)) for _ in range(2))
+    survey.visit(model, place)
+    anew.visit(model, place.again())
+    return compose(model, survey, anew)

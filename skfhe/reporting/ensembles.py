@@ -6,7 +6,7 @@ from numbers import Integral, Real
 from typing import Any
 
 from .folds import fold_sizes, stratified
-from .survey import Place, Survey, fresh, rule
+from .survey import Place, Survey, fresh, in_the_clear, rule
 
 
 @rule("Pipeline")
@@ -23,9 +23,10 @@ def _union(survey: Survey, model: Any, place: Place) -> None:
 
 @rule("ColumnTransformer")
 def _columns(survey: Survey, model: Any, place: Place) -> None:
-    fitted = hasattr(model, "transformers_")
-    parts = [part for _, part, _ in (model.transformers_ if fitted else model.transformers)]
-    for part in parts if fitted else map(fresh, [*parts, model.remainder]):
+    done = place.past(model, "transformers_")
+    templates = [*(part for _, part, _ in model.transformers), model.remainder]
+    parts = map(fresh, templates) if done is None else (part for _, part, _ in done)
+    for part in parts:
         survey.visit(part, place)
 
 
@@ -36,28 +37,29 @@ def _frozen(survey: Survey, model: Any, place: Place) -> None:
 
 @rule("VotingClassifier")
 def _voting(survey: Survey, model: Any, place: Place) -> None:
-    templates = [fresh(part) for _, part in model.estimators]
-    for part in getattr(model, "estimators_", templates):
+    _encodes(survey, "VotingClassifier", place)
+    for part in _parts(model, place):
         survey.visit(part, place.inside("VotingClassifier"))
 
 
 @rule("StackingClassifier")
 def _stacking(survey: Survey, model: Any, place: Place) -> None:
     name = "StackingClassifier"
-    if model.cv != "prefit":
-        templates = [fresh(part) for _, part in model.estimators]
-        for part in getattr(model, "estimators_", templates):
+    _encodes(survey, name, place)
+    if not _prefit(model):
+        parts = _parts(model, place)
+        for part in parts:
             survey.visit(part, place.inside(name))
         for (train, _), times in fold_sizes(survey, model.cv, place, name).items():
-            for part in templates:
-                survey.visit(part, place.inside(name, train, times))
+            for part in parts:
+                survey.visit(fresh(part), place.inside(name, train, times))
     if model.final_estimator is None:
         survey.note(
             f"The final LogisticRegression of {place.names(name)} is fitted without noise: give "
             "it a private final_estimator."
         )
         return
-    survey.visit(_fitted(model, "final_estimator"), place.inside(name))
+    survey.visit(_fitted(model, "final_estimator", place), place.inside(name))
 
 
 @rule("CalibratedClassifierCV")
@@ -70,17 +72,21 @@ def _calibrated(survey: Survey, model: Any, place: Place) -> None:
         "without noise: calibrate on public rows."
     )
     folds = {} if frozen else fold_sizes(survey, model.cv, place, name)
-    done = [pair.estimator for pair in getattr(model, "calibrated_classifiers_", [])]
-    if not together:
-        for part in done or [fresh(model.estimator)]:
-            survey.visit(part, place.inside(name))
-    if together and done:
+    done = [pair.estimator for pair in place.past(model, "calibrated_classifiers_") or []]
+    if model.estimator is None:
+        survey.note(in_the_clear(place.inside(name).names("LinearSVC")))
+    elif together and done:
         sizes = [train for (train, _), times in folds.items() for _ in range(times)]
+        # Where cv was changed since then, there may be other folds than models.
+        sizes += [place.rows] * (len(done) - len(sizes))
         for part, train in zip(done, sizes, strict=False):
             survey.visit(part, place.inside(name, train))
-        return
-    for (train, _), times in folds.items():
-        survey.visit(fresh(model.estimator), place.inside(name, train, times))
+    else:
+        part = done[0] if done else fresh(model.estimator)
+        if not together:
+            survey.visit(part, place.inside(name))
+        for (train, _), times in folds.items():
+            survey.visit(fresh(part), place.inside(name, train, times))
 
 
 @rule("BaggingClassifier")
@@ -101,8 +107,12 @@ def _bagging(survey: Survey, model: Any, place: Place) -> None:
             f"{place.names(name)} draws rows with replacement: a row that is drawn twice counts "
             "twice in one fit, which no guarantee here covers. Use bootstrap=False."
         )
-    if hasattr(model, "estimators_"):
-        for part in model.estimators_:
+    _encodes(survey, name, place)
+    done = place.past(model, "estimators_")
+    if model.estimator is None:
+        survey.note(in_the_clear(place.inside(name).names("DecisionTreeClassifier")))
+    elif done is not None:
+        for part in done:
             survey.visit(part, place.inside(name, rows))
     else:
         part = _seeded(fresh(model.estimator))
@@ -111,19 +121,25 @@ def _bagging(survey: Survey, model: Any, place: Place) -> None:
 
 @rule("OneVsRestClassifier")
 def _one_vs_rest(survey: Survey, model: Any, place: Place) -> None:
-    if hasattr(model, "estimators_"):
-        for part in model.estimators_:
-            survey.visit(part, place.inside("OneVsRestClassifier"))
-    else:
-        count = survey.classes if survey.classes > 2 else 1
-        inside = place.inside("OneVsRestClassifier", place.rows, count)
-        survey.visit(fresh(model.estimator), inside)
+    """One fit for two classes, but two for a table of two labels, which nothing here tells."""
+    name = "OneVsRestClassifier"
+    _encodes(survey, name, place)
+    done = place.past(model, "estimators_")
+    for part in done or []:
+        survey.visit(part, place.inside(name))
+    if done is None:
+        survey.note(
+            f"{place.names(name)} counts as {survey.classes} fits, one for each of the classes; "
+            "where y is a table of labels, there is one for each column, and classes must be "
+            "their number."
+        )
+        survey.visit(fresh(model.estimator), place.inside(name, times=survey.classes))
 
 
 @rule("FixedThresholdClassifier", "SelectFromModel")
 def _wrapper(survey: Survey, model: Any, place: Place) -> None:
     if not getattr(model, "prefit", False):
-        survey.visit(_fitted(model, "estimator"), place.inside(type(model).__name__))
+        survey.visit(_fitted(model, "estimator", place), place.inside(type(model).__name__))
 
 
 @rule("TunedThresholdClassifierCV")
@@ -132,7 +148,7 @@ def _tuned(survey: Survey, model: Any, place: Place) -> None:
     survey.note(
         f"The threshold of {place.names(name)} is chosen by held-out scores without noise."
     )
-    if model.cv == "prefit":
+    if _prefit(model):
         return
     if isinstance(model.cv, Real) and 0 < model.cv < 1:
         # One split, stratified, of which a model without refit is the training part, again.
@@ -143,15 +159,35 @@ def _tuned(survey: Survey, model: Any, place: Place) -> None:
         folds = fold_sizes(survey, model.cv, place, name)
         train = max((size for size, _ in folds), default=place.rows)
     rows = place.rows if model.refit else train
-    survey.visit(_fitted(model, "estimator"), place.inside(name, rows))
+    part = _fitted(model, "estimator", place)
+    survey.visit(part, place.inside(name, rows))
     for (size, _), times in folds.items():
-        survey.visit(fresh(model.estimator), place.inside(name, size, times))
+        survey.visit(fresh(part), place.inside(name, size, times))
 
 
-def _fitted(model: Any, name: str) -> Any:
+def _fitted(model: Any, name: str, place: Place) -> Any:
     """What a parameter's copy has become, or a copy that is not fitted yet."""
-    done = f"{name}_"
-    return getattr(model, done) if hasattr(model, done) else fresh(getattr(model, name))
+    done = place.past(model, f"{name}_")
+    return fresh(getattr(model, name)) if done is None else done
+
+
+def _parts(model: Any, place: Place) -> list[Any]:
+    """What the copies of named estimators have become, or copies that are not fitted yet."""
+    done = place.past(model, "estimators_")
+    return [fresh(part) for _, part in model.estimators] if done is None else list(done)
+
+
+def _prefit(model: Any) -> bool:
+    return isinstance(model.cv, str) and model.cv == "prefit"
+
+
+def _encodes(survey: Survey, name: str, place: Place) -> None:
+    """Name what reads the classes off a part of the labels, before its estimators see them."""
+    if place.rows < survey.n_samples:
+        survey.note(
+            f"{place.names(name)} takes its classes from the labels of a part of the rows, so one "
+            "row's label can decide which there are: put the search or the folds inside of it."
+        )
 
 
 def _seeded(part: Any) -> Any:

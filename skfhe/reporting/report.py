@@ -29,8 +29,8 @@ class BudgetState:
     left : Budget
         What one more fit at the ledger's delta may have.
     pays : bool
-        Whether it would pay for all fits of the report that are debited to it, as if none had
-        been made yet.
+        Whether it would pay for all that fitting the model with its parameters as they are now
+        debits to it, whatever has been fitted before.
     """
 
     ledger: PrivacyLedger
@@ -144,8 +144,23 @@ def _item(sentence: str) -> str:
     return fill(sentence, 99, initial_indent="  - ", subsequent_indent="    ")
 
 
-def compose(model: Any, n_samples: int, n_features: int, survey: Survey) -> PrivacyReport:
-    """Turn what a survey has found into a report."""
+def compose(model: Any, survey: Survey, anew: Survey) -> PrivacyReport:
+    """Turn what surveys have found into a report.
+
+    Parameters
+    ----------
+    model : estimator
+        What was gone through.
+    survey : Survey
+        Of what was fitted, and of what is to be fitted.
+    anew : Survey
+        Of a fit of everything with its parameters, which ledgers would have to pay for.
+
+    Returns
+    -------
+    report : PrivacyReport
+        The report.
+    """
     fits, notes = survey.fits, survey.notes
     relations = sorted({fit.neighboring for fit in fits})
     if len(relations) > 1:
@@ -157,27 +172,30 @@ def compose(model: Any, n_samples: int, n_features: int, survey: Survey) -> Priv
     delta = max((fit.delta for fit in fits), default=0.0)
     if len(ledgers) == 1:
         delta = ledgers[0].delta
+    ledgers += dict.fromkeys(
+        fit.ledger for fit in anew.fits if fit.ledger is not None and fit.ledger not in ledgers
+    )
     epsilon = math.inf
     if survey.bounded and len(relations) < 2:
         epsilon = composed_epsilon(survey.cost, delta) if fits else 0.0
     return PrivacyReport(
         model=type(model).__name__,
-        n_samples=n_samples,
-        n_features=n_features,
+        n_samples=survey.n_samples,
+        n_features=survey.n_features,
         fitted=_is_fitted(model),
         fits=tuple(fits),
         epsilon=epsilon,
         delta=delta,
         not_covered=tuple(notes),
-        budgets=tuple(_state(ledger, fits, survey.bounded) for ledger in ledgers),
+        budgets=tuple(_state(ledger, anew) for ledger in ledgers),
     )
 
 
-def _state(ledger: PrivacyLedger, fits: list[Fit], bounded: bool) -> BudgetState:
-    mine = [fit for fit in fits if fit.ledger == ledger]
+def _state(ledger: PrivacyLedger, anew: Survey) -> BudgetState:
+    mine = [fit for fit in anew.fits if fit.ledger == ledger]
     relations = {fit.neighboring for fit in mine} | {e.neighboring for e in ledger.entries()}
     cost = sum((fit.cost * fit.count for fit in mine), Composition())
-    pays = bounded and len(relations) == 1 and ledger.admits(cost)
+    pays = anew.bounded and len(relations) <= 1 and ledger.admits(cost)
     return BudgetState(ledger, ledger.remaining(), pays)
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from copy import deepcopy
+from collections import Counter
+from collections.abc import Mapping
+from numbers import Integral
 from typing import Any
 
 from sklearn.base import is_classifier
@@ -11,35 +13,33 @@ from sklearn.model_selection import ParameterGrid, ParameterSampler
 
 from ..model_selection import PrivateScorer
 from .folds import fold_sizes
-from .survey import Place, Survey, fresh, rule
+from .survey import Fit, Place, Survey, fresh, rule
 
 Parameters = dict[str, Any]
-# Draws that tell whether a search without a seed costs the same whatever it draws.
-_TRIALS = 20
+# The largest grid that is gone through for the costliest candidates a search may draw.
+_LARGEST_GRID = 5000
 
 
 @rule("GridSearchCV")
 def _grid(survey: Survey, search: Any, place: Place) -> None:
-    _run(survey, search, place, list(ParameterGrid(search.param_grid)))
+    done = place.past(search, "cv_results_")
+    _run(survey, search, place, done["params"] if done else list(ParameterGrid(search.param_grid)))
 
 
 @rule("RandomizedSearchCV")
 def _randomized(survey: Survey, search: Any, place: Place) -> None:
-    if hasattr(search, "cv_results_"):
-        drawn = search.cv_results_["params"]
-    else:
-        drawn = _drawn(survey, search, place, search.n_iter)
+    done = place.past(search, "cv_results_")
+    drawn = done["params"] if done else _drawn(survey, search, place, search.n_iter)
     _run(survey, search, place, drawn)
 
 
 @rule("HalvingGridSearchCV", "HalvingRandomSearchCV")
 def _halving(survey: Survey, search: Any, place: Place) -> None:
-    name = type(search).__name__
-    folds = fold_sizes(survey, search.cv, place, name, is_classifier(search.estimator))
+    folds = _folds(survey, search, place)
     if not folds:
         return
-    if hasattr(search, "cv_results_"):
-        results = search.cv_results_
+    results = place.past(search, "cv_results_")
+    if results:
         last = max(results["iter"])
         rounds = list(zip(results["params"], results["n_resources"], strict=True))
         final = [p for p, i in zip(results["params"], results["iter"], strict=True) if i == last]
@@ -58,12 +58,25 @@ def _halving(survey: Survey, search: Any, place: Place) -> None:
 
 def _run(survey: Survey, search: Any, place: Place, candidates: list[Parameters]) -> None:
     """Every candidate on every fold, then the refit."""
-    name = type(search).__name__
-    folds = fold_sizes(survey, search.cv, place, name, is_classifier(search.estimator))
+    folds = _folds(survey, search, place)
     for parameters in candidates:
         for sizes, times in folds.items():
             _evaluate(survey, search, place, parameters, sizes, times)
     _finish(survey, search, place, candidates)
+
+
+def _folds(survey: Survey, search: Any, place: Place) -> Counter[tuple[int, int]]:
+    """Sizes of the folds, of which there are as many as a fitted search has gone through."""
+    name = type(search).__name__
+    folds = fold_sizes(survey, search.cv, place, name, is_classifier(search.estimator))
+    made = place.past(search, "n_splits_")
+    if not folds or made in (None, sum(folds.values())):
+        return folds
+    survey.note(
+        f"{place.names(name)} was fitted on {made} folds, which cv does not give now; their sizes "
+        "are not known."
+    )
+    return Counter({(place.rows, place.rows): made})
 
 
 def _evaluate(
@@ -76,7 +89,7 @@ def _evaluate(
 ) -> None:
     """Folds of one size: a fit, and a score of the held-out rows and perhaps of the others."""
     name, (train, test) = type(search).__name__, sizes
-    survey.visit(_candidate(search, parameters), place.inside(name, train, times))
+    survey.visit(_candidate(search, parameters), place.inside(name, train, times).again())
     for scorer in _scorers(search):
         if isinstance(scorer, PrivateScorer):
             for rows in (test, train) if search.return_train_score else (test,):
@@ -91,23 +104,24 @@ def _finish(survey: Survey, search: Any, place: Place, candidates: list[Paramete
             f"Held-out scores of {place.names(name)} are kept, and select the model, without "
             "noise: use scoring=private_scorer(...), or public rows for validation."
         )
-    if not search.refit:
-        return
     at = place.inside(f"the refit of {name}")
-    if hasattr(search, "best_estimator_"):
-        survey.visit_again(search.best_estimator_, at)
-    elif candidates:
+    best = place.past(search, "best_estimator_")
+    if best is not None:
+        now = _candidate(search, search.best_params_)
+        if _fits(survey, now, place) != _fits(survey, best, place):
+            survey.give_up(
+                f"The estimator of {place.names(name)} was given other parameters after the "
+                "search, so what the search cost is not known here: a PrivacyLedger has it."
+            )
+        survey.visit_again(best, at)
+    elif search.refit and candidates:
         dearest = max(candidates, key=lambda one: _cost(survey, search, one, place))
-        survey.visit_again(_candidate(search, dearest), at)
+        survey.visit_again(_candidate(search, dearest), at.again())
 
 
 def _candidate(search: Any, parameters: Parameters) -> Any:
-    """The copy of the estimator that a search fits; values that are estimators are copied, too."""
-    copies = {
-        key: fresh(value) if hasattr(value, "get_params") else value
-        for key, value in parameters.items()
-    }
-    return fresh(search.estimator).set_params(**copies)
+    """The copy of the estimator that a search fits, with copies of the parameters."""
+    return fresh(search.estimator).set_params(**fresh(parameters))
 
 
 def _scorers(search: Any) -> list[Any]:
@@ -118,24 +132,46 @@ def _scorers(search: Any) -> list[Any]:
 
 
 def _cost(survey: Survey, search: Any, parameters: Parameters, place: Place) -> float:
-    return survey.trial(_candidate(search, parameters), Place(place.rows)).cost.squared_mu
+    trial = survey.trial(_candidate(search, parameters), Place(place.rows, anew=True))
+    return trial.cost.squared_mu if trial.bounded else math.inf
+
+
+def _fits(survey: Survey, model: Any, place: Place) -> list[Fit]:
+    return survey.trial(model, Place(place.rows, anew=True)).fits
 
 
 def _drawn(survey: Survey, search: Any, place: Place, count: int) -> list[Parameters]:
-    """What a search by chance will draw, if its seed tells or if it does not matter."""
+    """What a search by chance will draw if its seed tells, otherwise the costliest it may draw.
+
+    Draws from lists are made without replacement (`ParameterSampler`).
+    """
     distributions, seed = search.param_distributions, search.random_state
-    if seed is not None:
-        return list(ParameterSampler(distributions, count, random_state=deepcopy(seed)))
-    draws = [
-        list(ParameterSampler(distributions, count, random_state=seed)) for seed in range(_TRIALS)
-    ]
-    costs = {_cost(survey, search, one, place) for draw in draws for one in draw}
-    if len(costs) > 1:
+    if isinstance(seed, Integral):
+        return list(ParameterSampler(distributions, count, random_state=seed))
+    name = type(search).__name__
+    grids = [distributions] if isinstance(distributions, Mapping) else distributions
+    listed = not any(hasattr(values, "rvs") for grid in grids for values in grid.values())
+    if not listed or len(ParameterGrid(distributions)) > _LARGEST_GRID:
         survey.give_up(
-            f"What {place.names(type(search).__name__)} costs depends on what it draws: give it "
-            "a random_state, or report it when it is fitted."
+            f"What {place.names(name)} costs depends on what it draws: give it an integer as "
+            "random_state, or report it when it is fitted."
         )
-    return draws[0]
+        return list(ParameterSampler(distributions, 1, random_state=0))
+    candidates = list(ParameterGrid(distributions))
+    candidates.sort(key=lambda one: _cost(survey, search, one, place), reverse=True)
+    kinds = set()
+    for one in candidates:
+        model = _candidate(search, one)
+        # One row less than all stands for every fold: what its gaps are does not depend on more.
+        survey.look(model, place.inside(name, max(place.rows - 1, 1)).again())
+        fits = _fits(survey, model, place)
+        kinds.add(frozenset((fit.neighboring, fit.delta, fit.ledger) for fit in fits))
+    if len(kinds) > 1:
+        survey.give_up(
+            f"{place.names(name)} may draw candidates of different relations, deltas or ledgers: "
+            "give it an integer as random_state, or report it when it is fitted."
+        )
+    return candidates[:count]
 
 
 def _schedule(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -16,8 +16,9 @@ from ..planning.planner import FAILURE_SHARE
 from ..preprocessing import DPStandardScaler
 from ..privacy import accounting
 from ..privacy.composition import Composition
+from ..privacy.guarantee import PrivacyGuarantee
 from ..privacy.ledger import PrivacyLedger
-from .steps import learns_nothing
+from .steps import learns_nothing, may_fail
 
 PRIVATE = (EncryptedDPClassifier, DPStandardScaler)
 
@@ -69,15 +70,27 @@ class Place:
         How often.
     path : tuple of str
         What is around it, from the outside.
+    anew : bool
+        Whether it is fitted again with its parameters, whatever it was fitted with before.
     """
 
     rows: int
     times: int = 1
     path: tuple[str, ...] = ()
+    anew: bool = False
 
     def inside(self, name: str, rows: int | None = None, times: int = 1) -> Place:
         """A place one deeper, fitted `times` as often."""
-        return Place(self.rows if rows is None else rows, self.times * times, (*self.path, name))
+        rows = self.rows if rows is None else rows
+        return replace(self, rows=rows, times=self.times * times, path=(*self.path, name))
+
+    def again(self) -> Place:
+        """The same place, where only parameters count."""
+        return replace(self, anew=True)
+
+    def past(self, model: Any, attribute: str) -> Any:
+        """A fitted attribute; None if there is none, and where only parameters count."""
+        return None if self.anew else getattr(model, attribute, None)
 
     def names(self, what: str) -> str:
         """The estimator's name with what it is in, from the inside."""
@@ -89,7 +102,7 @@ class Survey:
 
     Parameters
     ----------
-    n_features, classes : int
+    n_samples, n_features, classes : int
         Public facts of the data.
 
     Attributes
@@ -102,7 +115,8 @@ class Survey:
         False once something was met whose fits cannot be counted.
     """
 
-    def __init__(self, n_features: int, classes: int):
+    def __init__(self, n_samples: int, n_features: int, classes: int):
+        self.n_samples = n_samples
         self.n_features = n_features
         self.classes = classes
         self.bounded = True
@@ -151,14 +165,26 @@ class Survey:
                 f"{place.names(name)} is not known here, so the fits inside cannot be counted and "
                 "there is no total; a PrivacyLedger counts them as they happen."
             )
+        elif (way := may_fail(model)) is not None:
+            self.note(
+                f"{place.names(name)} fails if a row has a value that it does not know, so one "
+                f"row decides whether there is a fit: use {way}."
+            )
         elif not learns_nothing(model):
             self.note(_plain(model, place.names(name)))
 
     def visit_again(self, model: Any, place: Place) -> None:
         """Count another fit of what was visited before, without naming its gaps twice."""
-        notes = dict(self._notes)
+        notes, bounded = dict(self._notes), self.bounded
         self.visit(model, place)
-        self._notes = notes
+        if self.bounded == bounded:
+            self._notes = notes
+
+    def look(self, model: Any, place: Place) -> None:
+        """Name the gaps of what may or may not be fitted."""
+        trial = self.trial(model, place)
+        self._notes |= trial._notes
+        self.bounded &= trial.bounded
 
     def count_score(self, scorer: PrivateScorer, place: Place) -> None:
         """Count private scores."""
@@ -178,26 +204,46 @@ class Survey:
 
     def trial(self, model: Any, place: Place) -> Survey:
         """A survey of this model alone."""
-        survey = Survey(self.n_features, self.classes)
+        survey = Survey(self.n_samples, self.n_features, self.classes)
         survey.visit(model, place)
         return survey
 
     def _count_model(self, model: Any, place: Place) -> None:
-        done = getattr(model, "privacy_", None)
+        name, classifies = type(model).__name__, isinstance(model, EncryptedDPClassifier)
+        what, guaranteed = place.names(name), model.random_state is None
+        failure = FAILURE_SHARE if classifies else 0.0
+        facts = (
+            float(model.epsilon) if guaranteed else math.inf,
+            float(model.delta),
+            model.neighboring,
+            guaranteed,
+            _stated(model.epsilon, model.delta, guaranteed, failure),
+        )
+        done = place.past(model, "privacy_")
         if done is not None:
-            cost = Composition.of([done]) if done.guaranteed else Composition(math.inf)
-            facts = (done.epsilon, done.delta, done.neighboring, done.guaranteed, cost)
-        else:
-            guaranteed = model.random_state is None
-            failure = FAILURE_SHARE if isinstance(model, EncryptedDPClassifier) else 0.0
-            facts = (
-                float(model.epsilon) if guaranteed else math.inf,
-                float(model.delta),
-                model.neighboring,
-                guaranteed,
-                _stated(model.epsilon, model.delta, guaranteed, failure),
+            facts = self._agreed(what, _done(done), facts)
+        if classifies and place.rows < self.n_samples and getattr(model, "classes", None) is None:
+            self.note(
+                f"{what} takes its classes from the labels of a part of the rows, so one row's "
+                "label can decide which there are: give it the public classes, classes=[...]."
             )
-        self._count(place, type(model).__name__, (*facts, model.ledger))
+        self._count(place, name, (*facts, model.ledger))
+
+    def _agreed(self, what: str, done: tuple, now: tuple) -> tuple:
+        """What a fit did if its parameters are still the same, otherwise the costlier."""
+        if done[:4] == now[:4]:
+            return done
+        if done[2] != now[2]:
+            self.give_up(
+                f"{what} was fitted for {done[2]} and now has neighboring={now[2]!r}, which "
+                "cannot be compared: fit it again, or report a clone."
+            )
+        else:
+            self.note(
+                f"{what} was fitted with other parameters of its guarantee than it has now; the "
+                "costlier are counted."
+            )
+        return max(done, now, key=lambda facts: facts[4].squared_mu)
 
     def _count(self, place: Place, name: str, facts: tuple) -> None:
         what, guaranteed = place.names(name), facts[3]
@@ -232,8 +278,8 @@ def _rule_of(model: Any) -> Rule | None:
 
 
 def fresh(template: Any) -> Any:
-    """The unfitted copy that a meta-estimator fits."""
-    return template if template is None or isinstance(template, str) else clone(template)
+    """The unfitted copy that a meta-estimator fits, of an estimator or of parameters."""
+    return clone(template, safe=False)
 
 
 def private_parts(value: Any) -> Iterator[Any]:
@@ -249,13 +295,23 @@ def private_parts(value: Any) -> Iterator[Any]:
             yield from private_parts(one)
 
 
+def in_the_clear(name: str) -> str:
+    """The sentence about a model without noise."""
+    return f"{name} is fitted on the rows in the clear: nothing bounds what it tells."
+
+
+def _done(privacy: PrivacyGuarantee) -> tuple:
+    cost = Composition.of([privacy]) if privacy.guaranteed else Composition(math.inf)
+    return privacy.epsilon, privacy.delta, privacy.neighboring, privacy.guaranteed, cost
+
+
 def _plain(model: Any, name: str) -> str:
     if hasattr(model, "transform") and not hasattr(model, "predict"):
         return (
             f"{name} learns from the rows without noise: use BoundsScaler, DPStandardScaler or "
             "parameters that do not come from the rows."
         )
-    return f"{name} is fitted on the rows in the clear: nothing bounds what it tells."
+    return in_the_clear(name)
 
 
 def _stated(epsilon: float, delta: float, guaranteed: bool, failure: float) -> Composition:
