@@ -146,8 +146,10 @@ def _train(
     plan = key_holder.plan
     with costs.phase("steps"):
         for step in _progress(plan.optimizer.max_iter, plan.problem.n_samples, verbose):
+            # Outside the clock: how long the noise takes to draw depends on the noise.
+            noise = noise_of(step)
             start = time.perf_counter()
-            weights, noise = key_holder.weights(), noise_of(step)
+            weights = key_holder.weights()
             reply = evaluator.step(weights, noise)
             key_holder.release(reply)
             costs.step_bytes = len(weights) + sum(map(len, noise)) + len(reply)
