@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import time
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import nbformat
 from jupyter_client import AsyncKernelManager
@@ -30,13 +31,17 @@ class ThisInterpreter(KernelSpecManager):
 
 def execute(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     """Fill in the outputs, in the folder of the examples; an error in a cell is raised."""
-    client = NotebookClient(
-        notebook,
-        timeout=600,
-        resources={"metadata": {"path": str(ROOT / "examples")}},
-        km=AsyncKernelManager(kernel_spec_manager=ThisInterpreter(), transport="ipc"),
-    )
-    return client.execute()
+    with TemporaryDirectory() as folder:  # of the sockets between kernel and client
+        client = NotebookClient(
+            notebook,
+            timeout=600,
+            coalesce_streams=True,
+            resources={"metadata": {"path": str(ROOT / "examples")}},
+            km=AsyncKernelManager(
+                kernel_spec_manager=ThisInterpreter(), transport="ipc", ip=f"{folder}/kernel"
+            ),
+        )
+        return client.execute(cleanup_kc=True)  # ends the kernel
 
 
 def main() -> None:
