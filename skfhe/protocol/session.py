@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -164,7 +165,12 @@ def _progress(max_iter: int, n_samples: int, verbose: int) -> Iterator[int]:
     if not verbose:
         yield from range(max_iter)
         return
-    from tqdm.auto import tqdm
+    from tqdm import TqdmWarning
+
+    with warnings.catch_warnings():
+        # A notebook without ipywidgets gets the terminal's bar; that needs no warning.
+        warnings.simplefilter("ignore", TqdmWarning)
+        from tqdm.auto import tqdm
 
     with tqdm(total=max_iter * n_samples, unit="row", unit_scale=True, desc="steps") as bar:
         for step in range(max_iter):
