@@ -4,7 +4,8 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 JOBS ?= 2
 
-.PHONY: help demo test test-all lint docs bench bench-operations bench-training bench-search bench-audit clean
+.PHONY: help demo notebooks test test-all test-versions lint docs bench bench-operations \
+	bench-training bench-search bench-audit clean
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/	/'
 
@@ -29,6 +30,9 @@ $(VENV)/.installed-docs: $(VENV)/.installed
 
 demo: $(VENV)/.installed  ## Train on encrypted data and print what it costs
 	$(BIN)/python examples/demo.py
+
+notebooks: $(VENV)/.installed-dev  ## Execute the notebooks of examples/ and make pages of them
+	OMP_NUM_THREADS=1 $(BIN)/python tests/notebooks.py
 
 test: $(VENV)/.installed-dev  ## Run the tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) -m 'not slow'

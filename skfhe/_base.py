@@ -50,6 +50,7 @@ class EncryptedDPClassifier(ClassifierMixin, BaseEstimator):
         "neighboring": [StrOptions({"add_remove", "replace_one"})],
         "backend": [StrOptions({"tenseal", "simulated"})],
         "context": "no_validation",
+        "classes": ["array-like", None],
         "class_weight": [dict, StrOptions({"balanced"}), None],
         "ledger": [PrivacyLedger, None],
         "random_state": ["random_state"],
@@ -76,7 +77,7 @@ class EncryptedDPClassifier(ClassifierMixin, BaseEstimator):
             Rows, scaled by public bounds (see `BoundsScaler`); rows longer than `data_norm` are
             shortened to it.
         y : array-like of shape (n_samples,)
-            Class labels. The set of classes is public.
+            Class labels. The set of classes is public: what `classes` says, or else what y has.
         **fit_params : object
             Nothing is taken. `sample_weight` is refused, because a weight above one would exceed
             the certified influence of its row, and smaller ones would be private data that the
@@ -103,15 +104,10 @@ class EncryptedDPClassifier(ClassifierMixin, BaseEstimator):
             )
         X, y = validate_data(self, X, y, accept_sparse="csr", dtype=np.float64)
         check_classification_targets(y)
-        self.classes_, targets = np.unique(y, return_inverse=True)
-        if len(self.classes_) < 2:
-            raise ValueError(
-                f"{type(self).__name__} needs at least 2 classes in the data, but the data "
-                f"contains only one class: {self.classes_[0]!r}."
-            )
+        classes, targets = self._encode(y)
         costs = Costs()
         with costs.phase("plan"):
-            plan = self.plan(X.shape[0], X.shape[1], classes=self.classes_)
+            plan = self.plan(X.shape[0], X.shape[1], classes=classes)
         _require_memory(plan)
         random_bytes = noise_source(self.random_state)
         with costs.phase("keys"):
@@ -122,12 +118,13 @@ class EncryptedDPClassifier(ClassifierMixin, BaseEstimator):
                 mechanism=type(self).__name__,
                 seeded=random_bytes is not os.urandom,
             )
-        with key_holder:
-            self._warn_of_clipping(X, plan)
-            outcome = run_session(
-                key_holder, X, targets, costs, random_bytes=random_bytes, verbose=self.verbose
-            )
-        return self._release(plan, outcome)
+        outcome = run_session(
+            key_holder, X, targets, costs, random_bytes=random_bytes, verbose=self.verbose
+        )
+        # Last, since a warning may be turned into an error: rows must not decide how a run ends.
+        self._release(plan, outcome, classes)
+        self._warn_of_clipping(X, plan)
+        return self
 
     def fit_encrypted(self, dataset: EncryptedDataset, key_holder: KeyHolder, classes=None):
         """Train on rows that others have encrypted.
@@ -140,7 +137,8 @@ class EncryptedDPClassifier(ClassifierMixin, BaseEstimator):
             Holds the plan, the key and the ledger. This estimator's own hyperparameters are not
             used: the plan decides. A ledger of this estimator must be the key holder's, too.
         classes : array-like of shape (n_classes,), default=None
-            Labels in the order of the owners' class indices; 0 to K - 1 if None.
+            Labels in the order of the owners' class indices; if None this estimator's `classes`,
+            and 0 to K - 1 without these.
 
         Returns
         -------
@@ -148,7 +146,8 @@ class EncryptedDPClassifier(ClassifierMixin, BaseEstimator):
             The fitted estimator.
         """
         plan = key_holder.plan
-        labels = np.arange(plan.problem.n_classes) if classes is None else np.asarray(classes)
+        given = self.classes if classes is None else classes
+        labels = np.arange(plan.problem.n_classes) if given is None else np.asarray(given)
         if labels.shape != (plan.problem.n_classes,):
             raise ValueError(
                 f"classes must be the plan's {plan.problem.n_classes} labels, got {labels!r}."
@@ -159,13 +158,34 @@ class EncryptedDPClassifier(ClassifierMixin, BaseEstimator):
                 "ledger=ledger), or set ledger=None here."
             )
         outcome = train_encrypted(dataset, key_holder, Costs(), verbose=self.verbose)
-        self.classes_ = labels
         self.n_features_in_ = plan.problem.n_features
         vars(self).pop("feature_names_in_", None)  # of an earlier fit
-        return self._release(plan, outcome)
+        return self._release(plan, outcome, labels)
 
-    def _release(self, plan: TrainingPlan, outcome: Outcome):
+    def _encode(self, y) -> tuple[NDArray, NDArray]:
+        """Classes, and the index of every label among them."""
+        classes, targets = np.unique(y, return_inverse=True)
+        if self.classes is None:
+            if len(classes) < 2:
+                raise ValueError(
+                    f"{type(self).__name__} needs at least 2 classes in the data, but the data "
+                    f"contains only one class: {classes[0]!r}. If others are possible, name all "
+                    "with the classes parameter."
+                )
+            return classes, targets
+        public = np.unique(np.asarray(self.classes))
+        if len(public) < 2:
+            raise ValueError(f"classes must name at least 2 different labels, got {public!r}.")
+        if not np.isin(classes, public).all():
+            raise ValueError(
+                f"labels must be among the public classes {public!r}; some are not. Name all that "
+                "are possible."
+            )
+        return public, np.searchsorted(public, np.asarray(y))
+
+    def _release(self, plan: TrainingPlan, outcome: Outcome, classes: NDArray):
         """Set every fitted attribute from a finished run."""
+        self.classes_ = classes
         self.plan_ = plan
         self.privacy_ = PrivacyGuarantee.of(plan, len(outcome.records), outcome.guaranteed)
         self.n_iter_ = plan.optimizer.max_iter

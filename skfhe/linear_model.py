@@ -51,6 +51,10 @@ class EncryptedDPLogisticRegression(EncryptedDPClassifier):
         "simulated" computes the same on unencrypted slots.
     context : "auto", CKKSParameters or tenseal.Context, default="auto"
         Encryption parameters; a TenSEAL context gives its parameters, never its keys.
+    classes : array-like of labels, default=None
+        The public classes. None takes those that y has, which is for y whose classes everybody
+        knows: on a part of the rows, a fold of a search say, a single label can decide which
+        classes there are. Classes without rows are allowed.
     class_weight : dict {label: weight}, default=None
         Public weights of the classes; those left out have weight 1. "balanced" is refused: it
         would count the labels, which no guarantee covers. Give weights from public knowledge of
@@ -118,6 +122,7 @@ class EncryptedDPLogisticRegression(EncryptedDPClassifier):
         neighboring="add_remove",
         backend="tenseal",
         context="auto",
+        classes=None,
         class_weight=None,
         ledger=None,
         random_state=None,
@@ -138,6 +143,7 @@ class EncryptedDPLogisticRegression(EncryptedDPClassifier):
         self.neighboring = neighboring
         self.backend = backend
         self.context = context
+        self.classes = classes
         self.class_weight = class_weight
         self.ledger = ledger
         self.random_state = random_state

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,10 @@ from skfhe import (
     EncryptedDPLogisticRegression,
     KeyHolder,
     PlanMismatch,
+    PrivacyLeakWarning,
     PrivacyLedger,
 )
+from skfhe.exceptions import KeyBurned
 from skfhe.privacy.noise import seeded_bytes
 from skfhe.protocol import data_owner
 from skfhe.protocol.session import Costs, run_session
@@ -146,6 +149,55 @@ def test_a_search_stops_when_the_budget_does(ledger, rows):
     with pytest.raises(BudgetExceeded):
         search.fit(*rows)
     assert ledger.spent().epsilon <= 3.0
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_key_holder_releases_nothing(ledger, rows):
+    """Or every child would make a run of its own, and the parent settle for none."""
+    plan = make()
+    with KeyHolder(plan, scheme_of(plan, "simulated"), ledger=ledger) as key_holder:
+        child = os.fork()
+        if not child:
+            try:
+                run_session(key_holder, *rows, Costs())
+            except KeyBurned:
+                os._exit(7)
+            os._exit(0)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+        assert ledger.entries()[0].n_releases == 3, "the child settles nothing"
+
+
+def test_rows_do_not_decide_what_a_run_costs(ledger, rows):
+    """A warning about them that is turned into an error comes after the last release."""
+    X, y = rows
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", PrivacyLeakWarning)
+        with pytest.raises(PrivacyLeakWarning):
+            estimator(ledger).fit(1e3 * X, y)
+    assert ledger.entries()[0].n_releases == 3
+
+
+def test_public_classes_do_not_depend_on_labels(rows):
+    X, y = rows
+    model = estimator(None, classes=[2, 0, 1]).fit(X, y)
+    assert list(model.classes_) == [0, 1, 2] and model.plan_.problem.n_classes == 3
+    assert estimator(None, classes=[0, 1]).fit(X, np.zeros_like(y)).coef_.shape == (1, 4)
+    with pytest.raises(ValueError, match="among the public classes"):
+        estimator(None, classes=[1, 2]).fit(X, y)
+    with pytest.raises(ValueError, match="at least 2 different"):
+        estimator(None, classes=[1, 1]).fit(X, y)
+    named = estimator(None, classes=["b", "a"]).fit(X, np.array(["a", "b"])[y])
+    assert list(named.classes_) == ["a", "b"]
+
+
+def test_a_refused_refit_leaves_the_model_alone(ledger, rows):
+    X, y = rows
+    model = estimator(ledger, epsilon=2.9).fit(X, y)
+    before = model.predict(X)
+    with pytest.raises(BudgetExceeded):
+        model.fit(X, np.array(["yes", "no"])[y])
+    np.testing.assert_array_equal(model.predict(X), before)
 
 
 # Fits one after another until it is killed. Before each release is decrypted it says so on

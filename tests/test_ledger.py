@@ -6,8 +6,12 @@ import math
 import os
 import pickle
 import sqlite3
+import subprocess
+import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 import joblib
 import numpy as np
@@ -19,6 +23,7 @@ from sklearn.base import clone
 from skfhe import BudgetExceeded, PrivacyLedger
 from skfhe.privacy import accounting
 from skfhe.privacy.composition import Composition
+from skfhe.privacy.ledger_store import write
 
 
 @dataclass(frozen=True)
@@ -58,7 +63,7 @@ def ledger(request, tmp_path):
         st.builds(
             Mechanism,
             st.floats(0.3, 100),
-            st.integers(0, 40),
+            st.integers(1, 40),
             st.floats(0, 1e-5),
             st.floats(0, 1e-7),
         ),
@@ -140,20 +145,21 @@ def test_relations_are_not_mixed(ledger):
 
 
 def test_a_run_that_ended_early_is_settled(ledger):
-    number = debit(ledger, mechanism(2.0, n_releases=10))
-    ledger.settle(number, 3)
+    token = debit(ledger, mechanism(2.0, n_releases=10))
+    ledger.settle(token, 3)
     assert ledger.entries()[0].n_releases == 3 and ledger.spent().epsilon < 1.2
-    ledger.settle(number, 9)
+    ledger.settle(token, 9)
     assert ledger.entries()[0].n_releases == 3, "an entry never grows"
-    ledger.settle(number, 0)
+    ledger.settle(token, 0)
     assert ledger.spent().epsilon == 0.0 and ledger.remaining().epsilon == 2.0
 
 
 def test_an_entry_says_what_it_was(ledger):
     one = Mechanism(12.5, 7, 1e-12, 1e-100)
-    assert debit(ledger, one, digest="abc") == 1
+    token = debit(ledger, one, digest="abc")
     (entry,) = ledger.entries()
     assert (entry.mechanism, entry.dataset, entry.digest) == ("test", "rows", "abc")
+    assert (entry.number, entry.token) == (1, token)
     assert (entry.noise_multiplier, entry.n_releases) == (12.5, 7)
     assert (entry.error_probability, entry.discreteness) == (1e-12, 1e-100)
     assert entry.time.tzinfo is not None
@@ -180,17 +186,17 @@ def spend_in_worker(ledger, epsilon):
 
 def test_threads_share_it(ledger):
     with ThreadPoolExecutor(8) as pool:
-        numbers = list(pool.map(lambda _: spend_in_worker(ledger, 0.4), range(64)))
-    paid = sorted(n for n in numbers if n)
-    assert paid == list(range(1, len(ledger.entries()) + 1)) and 5 < len(paid) < 64
+        tokens = list(pool.map(lambda _: spend_in_worker(ledger, 0.4), range(64)))
+    paid = {token for token in tokens if token}
+    assert paid == {entry.token for entry in ledger.entries()} and 5 < len(paid) < 64
     assert ledger.spent().epsilon <= 2.0
 
 
 def test_processes_share_a_file(tmp_path):
     ledger = PrivacyLedger(tmp_path / "budget", epsilon=2.0, delta=1e-5)
-    numbers = joblib.Parallel(2)(joblib.delayed(spend_in_worker)(ledger, 0.4) for _ in range(40))
-    paid = sorted(n for n in numbers if n)
-    assert paid == list(range(1, len(ledger.entries()) + 1)) and 5 < len(paid) < 40
+    tokens = joblib.Parallel(2)(joblib.delayed(spend_in_worker)(ledger, 0.4) for _ in range(40))
+    paid = {token for token in tokens if token}
+    assert paid == {entry.token for entry in ledger.entries()} and 5 < len(paid) < 40
     assert ledger.spent().epsilon <= 2.0
 
 
@@ -289,3 +295,63 @@ def test_nothing_is_written_when_refused(tmp_path):
         debit(ledger, mechanism(0.9))
     assert (tmp_path / "budget").read_bytes() == before
     assert np.isfinite(ledger.spent().epsilon)
+
+
+@pytest.mark.parametrize(
+    "impossible",
+    [
+        Mechanism(1.0, 0),
+        Mechanism(1.0, -1),
+        Mechanism(1.0, 0.9),
+        Mechanism(-1.0),
+        Mechanism(math.nan),
+        Mechanism(math.inf),
+        Mechanism(1.0, error_probability=-1e-9),
+        Mechanism(1.0, error_probability=math.nan),
+        Mechanism(1.0, discreteness=math.nan),
+    ],
+)
+@pytest.mark.parametrize("epsilon", [1.0, math.inf])
+def test_impossible_figures_are_refused(epsilon, impossible):
+    ledger = PrivacyLedger(epsilon=epsilon, delta=1e-5)
+    with pytest.raises(ValueError, match="a mechanism must have"):
+        debit(ledger, impossible)
+    assert not ledger.entries()
+
+
+def test_settling_after_a_backup_was_restored_settles_nobody_else(tmp_path):
+    path = tmp_path / "budget"
+    ledger = PrivacyLedger(path, epsilon=1.0, delta=1e-5)
+    backup = path.read_bytes()
+    lost = debit(ledger, mechanism(0.5))
+    path.write_bytes(backup)
+    debit(ledger, mechanism(0.5))
+    ledger.settle(lost, 0)
+    assert [entry.n_releases for entry in ledger.entries()] == [1]
+
+
+CHILD = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from test_ledger import PrivacyLedger, debit, mechanism
+debit(PrivacyLedger(sys.argv[2], epsilon=2.0, delta=1e-5), mechanism(0.2))
+"""
+
+
+def test_a_backup_in_the_middle_of_a_debit_does_not_lose_another(tmp_path, monkeypatch):
+    """Opening and closing the file drops SQLite's POSIX locks; the lock file holds."""
+    path = tmp_path / "budget"
+    ledger = PrivacyLedger(path, epsilon=2.0, delta=1e-5)
+    children = []
+
+    def backed_up(connection, entry):
+        path.open("rb").close()
+        command = [sys.executable, "-c", CHILD, str(Path(__file__).parent), str(path)]
+        children.append(subprocess.Popen(command))
+        time.sleep(3.0)  # the child imports, and must now wait for this transaction
+        write(connection, entry)
+
+    monkeypatch.setattr("skfhe.privacy.ledger.write", backed_up)
+    debit(ledger, mechanism(0.2))
+    assert children[0].wait(timeout=60) == 0
+    assert len(ledger.entries()) == 2

@@ -1,6 +1,8 @@
 """The estimator as its users meet it: results, semantics of its parameters, errors."""
 
 import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -212,6 +214,23 @@ def test_history_tells_no_more_than_the_releases(easy):
         "gradient_norm", "weight_norm", "interval", "contribution",
         "step_seconds", "phase_seconds", "bytes",
     }  # fmt: skip
+
+
+# A kernel as older and newer versions of tqdm recognise it, without ipywidgets.
+KERNEL = """
+import sys, types
+shell = types.ModuleType("IPython")
+shell.get_ipython = lambda: types.SimpleNamespace(config={"IPKernelApp": {}})
+sys.modules.update({"IPython": shell, "ipykernel.zmqshell": shell, "ipywidgets": None})
+from skfhe.protocol.session import _progress
+print(*_progress(3, 10, 1))
+"""
+
+
+def test_progress_in_a_notebook_needs_no_widgets():
+    result = subprocess.run([sys.executable, "-c", KERNEL], capture_output=True, text=True)
+    assert result.stdout == "0 1 2\n" and "steps: 100%" in result.stderr
+    assert "Warning" not in result.stderr
 
 
 def _no_crypto(*_):

@@ -1,5 +1,8 @@
 """What every plan guarantees: sound or refused, for whatever is asked."""
 
+import math
+from dataclasses import replace
+
 import pytest
 from helpers import assert_sound, make
 from hypothesis import assume, example, given, settings
@@ -8,8 +11,10 @@ from hypothesis import strategies as st
 from skfhe import (
     EncryptedDPLogisticRegression,
     InfeasiblePlan,
+    PlanMismatch,
     PolynomialApproximation,
 )
+from skfhe.planning import check_plan
 
 # What every plan guarantees.
 
@@ -92,3 +97,39 @@ def test_every_kind_of_polynomial(kind):
     assert_sound(plan)
     assert all(q.kind == kind for q in plan.certificate.polynomials)
     assert all(isinstance(q, PolynomialApproximation) for q in plan.certificate.polynomials)
+
+
+@pytest.mark.parametrize(
+    "part, changes",
+    [
+        ("problem", {"class_weight": (1.0, 50.0)}),
+        ("problem", {"class_weight": (1.0,)}),
+        ("problem", {"class_weight": (1.0, -1.0)}),
+        ("problem", {"class_weight": (1.0, math.nan)}),
+        ("problem", {"data_norm": 1e-160}),
+        ("certificate", {"row_slack": math.nan}),
+        ("certificate", {"row_slack": -0.5}),
+        ("certificate", {"margin_slack": -5.0}),
+        ("certificate", {"margin_slack": 1e9}),
+        ("certificate", {"error": -0.01}),
+        ("certificate", {"error_probability": -1e-6}),
+        ("certificate", {"discreteness": math.inf}),
+        ("certificate", {"contributions": (0.01,)}),
+        ("certificate", {"contributions": (0.0, 5.0)}),
+        ("certificate", {"contributions": (2.0, 1.5)}),
+        ("certificate", {"sensitivity": 1e-3}),
+        ("certificate", {"sensitivity": math.nan}),
+        ("encryption", {"noise_units": 1000}),
+        ("guarantee", {"epsilon": 0.5}),
+        ("guarantee", {"noise_multiplier": math.nan}),
+        ("guarantee", {"n_releases": 1}),
+        ("optimizer", {"weight_norm": 1e6}),
+    ],
+)
+def test_parties_refuse_plans_whose_figures_cannot_be(part, changes):
+    """A plan that someone wrote by hand, with a digest that is right."""
+    plan = make()
+    check_plan(plan)
+    forged = replace(plan, **{part: replace(getattr(plan, part), **changes)})
+    with pytest.raises(PlanMismatch):
+        check_plan(forged)

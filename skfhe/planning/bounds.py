@@ -24,10 +24,11 @@ ciphertext add. With C outputs, those that only pad to a power of two included, 
 chunk, rho_x the rounding of encoded rows, and kappa, r the coefficient errors of a key switch and
 of the last rescale in units of the sums,
 
-    rms^2 = n' C X^2 delta_e^2 + n' G rho_x^2 + N (2 kappa + r)^2,
+    rms^2 = (sqrt(n' C) X delta_e + sqrt(n' G) rho_x)^2 + N (2 kappa + r)^2,
 
-2 kappa because the scale doubles at every merge, 1 + 1/2 + 1/4 + ... < 2, and N because it is
-all coefficients that the key holder sees, outputs or not.
+the first two added as norms, because a row's rounding is in both (Minkowski), 2 kappa because
+the scale doubles at every merge, 1 + 1/2 + 1/4 + ... < 2, and N because it is all coefficients
+that the key holder sees, outputs or not.
 
 Roundings of ciphertexts fall on residues that encryption makes uniform. Encoding is another
 matter: it is deterministic, and a data set could choose its roundings; so owners add a secret
@@ -294,11 +295,9 @@ def _bounds(
 
     def rms(n_chunks: int, residual_error: float, row_error: float, released: float) -> float:
         rows = n_chunks * layout.rows_per_chunk
-        return math.sqrt(
-            rows * outputs * (norm * residual_error) ** 2
-            + rows * layout.groups * row_error**2
-            + n * released**2
-        )
+        residuals_and_rows = norm * residual_error * math.sqrt(rows * outputs)
+        residuals_and_rows += row_error * math.sqrt(rows * layout.groups)
+        return math.sqrt(residuals_and_rows**2 + n * released**2)
 
     slot = math.sqrt(n) / candidate.row_scale
     encoded = errors.encoding_error(ring, dither=True) * slot

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 from ..exceptions import PlanMismatch
 from ..packing import Layout
 from ..plan import Certificate, Encryption, Problem, TrainingPlan
 from ..privacy import accounting
-from ..privacy.sensitivity import RELATION_FACTOR
+from ..privacy.sensitivity import RELATION_FACTOR, row_norm
 
 # Figures are recomputed in another order or on another machine: a few last digits may differ.
 _ROUNDING = 1e-9
@@ -44,7 +45,8 @@ def check_plan(plan: TrainingPlan) -> None:
     """Refuse a plan whose stated guarantee is better than its figures give.
 
     The bounds on encryption errors are taken from the plan; everything that follows from them
-    is recomputed, with the closed form for Gaussian releases.
+    is recomputed, with the closed form for Gaussian releases. Comparisons are written so that
+    they fail for NaN.
 
     Raises
     ------
@@ -52,6 +54,7 @@ def check_plan(plan: TrainingPlan) -> None:
         If noise, sensitivity and (epsilon, delta) do not fit together.
     """
     certificate, guarantee = plan.certificate, plan.guarantee
+    _require_possible(plan)
     factor = RELATION_FACTOR[certificate.neighboring]
     sensitivity = factor * (1 + certificate.row_slack) + certificate.error
     multiplier = effective_multiplier(
@@ -65,13 +68,48 @@ def check_plan(plan: TrainingPlan) -> None:
     mu = math.sqrt(plan.optimizer.max_iter) / multiplier
     delta = accounting.gaussian_delta(guarantee.epsilon, mu)
     delta += certificate.cost_in_delta
-    if (
-        certificate.sensitivity < sensitivity * (1 - _ROUNDING)
-        or guarantee.noise_multiplier > multiplier * (1 + _ROUNDING)
-        or guarantee.n_releases != plan.optimizer.max_iter
-        or delta > guarantee.delta * (1 + _ROUNDING)
+    if not (
+        certificate.sensitivity >= sensitivity * (1 - _ROUNDING)
+        and guarantee.noise_multiplier <= multiplier * (1 + _ROUNDING)
+        and guarantee.n_releases == plan.optimizer.max_iter
+        and delta <= guarantee.delta * (1 + _ROUNDING)
     ):
         raise PlanMismatch(
             f"this plan claims ({guarantee.epsilon:g}, {guarantee.delta:g})-differential privacy, "
             f"but its noise and sensitivity give delta = {delta:.3g}; do not use it."
+        )
+
+
+def _require_possible(plan: TrainingPlan) -> None:
+    """Refuse figures that no plan can have: they would pass for small ones."""
+    problem, certificate = plan.problem, plan.certificate
+    never_negative = (
+        certificate.row_slack,
+        certificate.margin_slack,
+        certificate.error,
+        certificate.error_probability,
+        certificate.discreteness,
+        certificate.sensitivity,
+        *problem.class_weight,
+    )
+    # No row contributes more than this at any weights within the intervals.
+    residual = max(p.residual_bound() for p in certificate.polynomials)
+    largest = residual * row_norm(problem.intercept_column) * math.sqrt(problem.n_outputs)
+    steps = certificate.contributions
+    reach = abs(problem.prior_margin) + plan.optimizer.weight_norm * row_norm(
+        problem.intercept_column
+    )
+    if not (
+        all(0 <= figure < math.inf for figure in never_negative)
+        and all(weight <= 1 for weight in problem.class_weight)
+        and len(problem.class_weight) in (0, problem.n_classes)
+        and steps[0] > 0
+        and all(a < b for a, b in pairwise(steps))
+        and steps[-1] >= largest * (1 - _ROUNDING)
+        and certificate.polynomials[-1].radius >= (reach + certificate.margin_slack)
+        and 1e-100 < problem.data_norm < 1e100
+    ):
+        raise PlanMismatch(
+            "this plan has figures that none can have: a negative slack, weights of classes above "
+            "one, or tables that leave out what rows may contribute; do not use it."
         )

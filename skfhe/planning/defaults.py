@@ -52,6 +52,8 @@ def resolve(
         Shape of the data, public.
     """
     data_norm = _or(request.data_norm, math.sqrt(n_features) / 3)
+    if not 1e-100 < data_norm < 1e100:
+        raise ValueError(f"data_norm must be between 1e-100 and 1e100, got {data_norm!r}.")
     heaviest = max(request.class_weight, default=1.0)
     problem = Problem(
         n_samples,

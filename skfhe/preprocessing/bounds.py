@@ -50,7 +50,7 @@ def column_bounds(
             f"bounds must be two scalars or two arrays of {n_features} numbers, one per column "
             f"of X, got shapes {np.shape(low)} and {np.shape(high)}."
         ) from None
-    ordered = np.isfinite(lows) & np.isfinite(highs) & (lows < highs)
+    ordered = np.isfinite(lows) & np.isfinite(highs) & (highs / 2 - lows / 2 > 0)
     if not ordered.all():
         column = int(np.argmin(ordered))
         raise ValueError(

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import os
+import uuid
 from datetime import datetime, timezone
 from functools import lru_cache
+from numbers import Integral
 from pathlib import Path
 from typing import NamedTuple
 
@@ -54,7 +56,9 @@ class PrivacyLedger:
     -----
     Copies, pickles and `sklearn.base.clone` give handles to the same ledger. The pickle of a
     ledger in memory is a handle in the process it came from and refuses every debit elsewhere:
-    searches with worker processes need a path.
+    searches with worker processes need a path. A copy of the file is another ledger with a budget
+    of its own, and a restored backup has forgotten what came after it: neither is protected by
+    what this class counts.
 
     Examples
     --------
@@ -76,11 +80,10 @@ class PrivacyLedger:
             raise ValueError(f"epsilon must be positive, got {epsilon!r}.")
         if not 0 < delta < 1:
             raise ValueError(f"delta must be between 0 and 1, both excluded, got {delta!r}.")
-        self.epsilon = float(epsilon)
-        self.delta = float(delta)
+        self._budget = Budget(float(epsilon), float(delta))
         self.dataset = str(dataset)
         place = None if path is None else Path(path).absolute()
-        self._store = LedgerStore(place, self.epsilon, self.delta)
+        self._store = LedgerStore(place, *self._budget)
 
     def __repr__(self) -> str:
         path = None if self.path is None else str(self.path)
@@ -97,6 +100,16 @@ class PrivacyLedger:
 
     def __deepcopy__(self, memo: dict) -> PrivacyLedger:
         return self
+
+    @property
+    def epsilon(self) -> float:
+        """The budget's epsilon."""
+        return self._budget.epsilon
+
+    @property
+    def delta(self) -> float:
+        """The budget's delta."""
+        return self._budget.delta
 
     @property
     def path(self) -> Path | None:
@@ -141,7 +154,7 @@ class PrivacyLedger:
         neighboring: str,
         digest: str = "",
         seeded: bool = False,
-    ) -> int:
+    ) -> str:
         """Pay for a mechanism before its first release.
 
         Parameters
@@ -159,16 +172,18 @@ class PrivacyLedger:
 
         Returns
         -------
-        number : int
-            Of the entry.
+        token : str
+            The entry's name, for `settle`.
 
         Raises
         ------
         BudgetExceeded
             If the budget does not pay. Nothing is written then.
         ValueError
-            If the ledger's entries are for another neighbouring relation.
+            If the ledger's entries are for another neighbouring relation, or `releases` has
+            figures that none can have.
         """
+        _require_possible(releases)
         with self._store.transaction() as connection:
             entries = read(connection)
             for entry in entries:
@@ -180,6 +195,7 @@ class PrivacyLedger:
                     )
             entry = LedgerEntry(
                 number=len(entries) + 1,
+                token=uuid.uuid4().hex,
                 time=datetime.now(timezone.utc),
                 mechanism=mechanism,
                 dataset=self.dataset,
@@ -192,9 +208,9 @@ class PrivacyLedger:
             )
             self._require(Composition.of(entries), Composition.of([*entries, entry]), mechanism)
             write(connection, entry)
-            return entry.number
+            return entry.token
 
-    def settle(self, number: int, n_releases: int) -> None:
+    def settle(self, token: str, n_releases: int) -> None:
         """Correct an entry whose mechanism has ended early to the releases that were made.
 
         For whoever knows that no further release can follow: the key is destroyed. The number
@@ -202,8 +218,8 @@ class PrivacyLedger:
         """
         with self._store.transaction() as connection:
             connection.execute(
-                "UPDATE entries SET n_releases = min(n_releases, ?) WHERE number = ?",
-                (max(0, int(n_releases)), number),
+                "UPDATE entries SET n_releases = min(n_releases, ?) WHERE token = ?",
+                (max(0, int(n_releases)), token),
             )
 
     def _require(self, before: Composition, after: Composition, mechanism: str) -> None:
@@ -223,6 +239,23 @@ class PrivacyLedger:
 def _largest_mu(epsilon: float, delta: float) -> float:
     """The mu that (epsilon, delta) allows after delta's reserved share."""
     return 1 / accounting.calibrate(epsilon, (1 - accounting.DELTA_SHARE) * delta, 1)
+
+
+def _require_possible(releases: Releases) -> None:
+    """Refuse figures that would not count, or count backwards."""
+    n, multiplier = releases.n_releases, releases.noise_multiplier
+    costs = (releases.error_probability, releases.discreteness)
+    if not (
+        isinstance(n, Integral)
+        and n >= 1
+        and 0 <= multiplier < math.inf
+        and all(0 <= cost < math.inf for cost in costs)
+    ):
+        raise ValueError(
+            "a mechanism must have at least one release, and a noise multiplier and costs that "
+            f"are finite and not negative, got n_releases={n!r}, noise_multiplier={multiplier!r}, "
+            f"error_probability={costs[0]!r}, discreteness={costs[1]!r}."
+        )
 
 
 def _within(composition: Composition, epsilon: float, delta: float) -> bool:

@@ -16,11 +16,16 @@ from typing import Any
 
 from ..exceptions import BudgetExceeded
 
+try:
+    import fcntl
+except ImportError:  # Windows, where SQLite's locks are not POSIX's
+    fcntl = None
+
 # SQLite's own application id field marks the file as one of ours: "skfh".
 _APPLICATION_ID = 0x736B6668
 _SCHEMA = (
     "CREATE TABLE budget (name TEXT NOT NULL, epsilon REAL NOT NULL, delta REAL NOT NULL)",
-    "CREATE TABLE entries (number INTEGER PRIMARY KEY, time TEXT NOT NULL, "
+    "CREATE TABLE entries (number INTEGER PRIMARY KEY, token TEXT NOT NULL, time TEXT NOT NULL, "
     "mechanism TEXT NOT NULL, dataset TEXT NOT NULL, neighboring TEXT NOT NULL, "
     "digest TEXT NOT NULL, noise_multiplier REAL NOT NULL, n_releases INTEGER NOT NULL, "
     "error_probability REAL NOT NULL, discreteness REAL NOT NULL)",
@@ -36,6 +41,8 @@ class LedgerEntry:
     ----------
     number : int
         Counts up from 1.
+    token : str
+        Random name, which no other entry of any ledger has.
     time : datetime
         When it was debited, UTC.
     mechanism : str
@@ -55,6 +62,7 @@ class LedgerEntry:
     """
 
     number: int
+    token: str
     time: datetime
     mechanism: str
     dataset: str
@@ -137,6 +145,11 @@ class LedgerStore:
             with self._memory.lock:
                 yield self._memory.connection
             return
+        with _exclusive(self.path):
+            yield from self._connected(mode)
+
+    def _connected(self, mode: str) -> Iterator[sqlite3.Connection]:
+        assert self.path is not None
         try:
             connection = sqlite3.connect(
                 f"{self.path.as_uri()}?mode={mode}",
@@ -175,20 +188,45 @@ def read(connection: sqlite3.Connection) -> list[LedgerEntry]:
     """All entries, oldest first."""
     rows = connection.execute(f"SELECT {_COLUMNS} FROM entries ORDER BY number")
     return [
-        LedgerEntry(number, datetime.fromisoformat(time), *rest) for number, time, *rest in rows
+        LedgerEntry(number, token, datetime.fromisoformat(time), *rest)
+        for number, token, time, *rest in rows
     ]
 
 
 def write(connection: sqlite3.Connection, entry: LedgerEntry) -> None:
     """Add an entry."""
-    number, time, *rest = astuple(entry)
+    number, token, time, *rest = astuple(entry)
     marks = ", ".join("?" * len(fields(LedgerEntry)))
     connection.execute(
-        f"INSERT INTO entries ({_COLUMNS}) VALUES ({marks})", (number, time.isoformat(), *rest)
+        f"INSERT INTO entries ({_COLUMNS}) VALUES ({marks})",
+        (number, token, time.isoformat(), *rest),
     )
 
 
 _COLUMNS = ", ".join(field.name for field in fields(LedgerEntry))
+
+
+@contextmanager
+def _exclusive(path: Path) -> Iterator[None]:
+    """Hold a lock file beside the ledger.
+
+    SQLite's own locks are POSIX's: any other code of this process that opens and closes the
+    ledger's file, a backup say, drops them in the middle of a transaction. This one stays.
+    """
+    if fcntl is None:
+        yield
+        return
+    try:
+        lock = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        raise ValueError(f"the ledger {path} cannot be locked: {error.strerror}.") from None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        # For all copies of the descriptor, a forked child's included; closing is for this one.
+        fcntl.flock(lock, fcntl.LOCK_UN)
+        os.close(lock)
 
 
 @contextmanager

@@ -96,6 +96,7 @@ class KeyHolder:
         self.plan = plan
         self.ledger = ledger
         self._seeded = seeded
+        self._process = os.getpid()
         self._entry = ledger and ledger.debit(
             mechanism,
             PrivacyGuarantee.of(plan, plan.guarantee.n_releases, guaranteed=not seeded),
@@ -255,13 +256,14 @@ class KeyHolder:
     def burn(self) -> None:
         """Destroy the secret key, in the encryptor that was given out too; the run is over.
 
-        The ledger gets back what was not released: without a key nothing can follow.
+        The ledger gets back what was not released: without a key nothing can follow. A fork
+        of this process has a copy of the key, but refuses to use it.
         """
         self._keys.destroy()
         if self._encryptor is not None:
             self._encryptor.destroy()
         self._encryptor = None
-        if self._entry is not None and not self.done:
+        if self._entry is not None and not self.done and self._process == os.getpid():
             self.ledger.settle(self._entry, len(self.releases.spent))
             self._entry = None
 
@@ -275,6 +277,11 @@ class KeyHolder:
             raise
 
     def _alive(self) -> Encryptor:
+        if self._process != os.getpid():
+            raise KeyBurned(
+                "a key holder works in the process that made it, where its releases are counted; "
+                "make one here, with a run of its own."
+            )
         if self._encryptor is None:
             raise KeyBurned("this run is over and its secret key destroyed; start a new run.")
         return self._encryptor

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -146,8 +147,10 @@ def _train(
     plan = key_holder.plan
     with costs.phase("steps"):
         for step in _progress(plan.optimizer.max_iter, plan.problem.n_samples, verbose):
+            # Outside the clock: how long the noise takes to draw depends on the noise.
+            noise = noise_of(step)
             start = time.perf_counter()
-            weights, noise = key_holder.weights(), noise_of(step)
+            weights = key_holder.weights()
             reply = evaluator.step(weights, noise)
             key_holder.release(reply)
             costs.step_bytes = len(weights) + sum(map(len, noise)) + len(reply)
@@ -162,7 +165,12 @@ def _progress(max_iter: int, n_samples: int, verbose: int) -> Iterator[int]:
     if not verbose:
         yield from range(max_iter)
         return
-    from tqdm.auto import tqdm
+    from tqdm import TqdmWarning
+
+    with warnings.catch_warnings():
+        # A notebook without ipywidgets gets the terminal's bar; that needs no warning.
+        warnings.simplefilter("ignore", TqdmWarning)
+        from tqdm.auto import tqdm
 
     with tqdm(total=max_iter * n_samples, unit="row", unit_scale=True, desc="steps") as bar:
         for step in range(max_iter):
