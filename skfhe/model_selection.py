@@ -129,6 +129,11 @@ def private_scorer(
     most under either relation. Rows of other folds do not enter. Clipping and division by the
     public n_samples are post-processing.
 
+    **Domain.** Rows that the model accepts: finite, and without values that make a step of its
+    pipeline raise an error. An error is told to whoever calls, and a score of NaN that a search
+    makes of it is kept: either is a score that nobody has paid for, and one row decides on it.
+    Settle this before, by the public domain of the columns.
+
     **Failures in a search.** scikit-learn turns an error of a scorer into a score of NaN and goes
     on; ``error_score="raise"`` ends the search when the budget does.
 

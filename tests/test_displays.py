@@ -13,11 +13,13 @@ from scipy.special import expit
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import make_scorer, recall_score
+from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from skfhe import (
     ApproximationDisplay,
+    DPStandardScaler,
     EncryptedDPLogisticRegression,
     PolynomialApproximation,
     PrivacyBudgetDisplay,
@@ -25,6 +27,7 @@ from skfhe import (
     TradeoffDisplay,
     TrainingDisplay,
 )
+from skfhe.exceptions import SeededNoiseWarning
 from skfhe.privacy.composition import Composition
 
 matplotlib.use("Agg")
@@ -280,6 +283,20 @@ def test_repeats_of_given_splits_differ_by_their_noise(public):
     assert display.scores.shape == (1, 6)
     assert len(set(display.scores[0, ::2])) > 1
     assert display.ax_.get_ylabel() == "roc auc"
+
+
+def test_no_part_of_a_simulated_pipeline_pays_or_is_seeded(public):
+    ledger = PrivacyLedger(epsilon=3.0, delta=1e-5)
+    scaler = DPStandardScaler(epsilon=0.2, ledger=ledger, random_state=0)
+    model = make_pipeline(scaler, EncryptedDPLogisticRegression(**SHORT, ledger=ledger))
+    how = {"epsilons": [1, 2], "n_repeats": 2}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", SeededNoiseWarning)
+        TradeoffDisplay.from_estimator(model, *public, **how)
+        inside = GridSearchCV(model, {}, cv=2)
+        TradeoffDisplay.from_estimator(inside, *public, **how)
+    assert not ledger.entries()
+    assert (scaler.ledger, scaler.random_state) == (ledger, 0)
 
 
 def test_a_scorer_is_named(public):

@@ -47,10 +47,6 @@ from skfhe import (
     private_scorer,
 )
 
-N, D = 120, 3
-FOLDS = KFold(3, shuffle=True, random_state=0)
-
-
 @pytest.fixture
 def ledger():
     return PrivacyLedger(epsilon=90.0, delta=1e-5)
@@ -61,24 +57,6 @@ def rows():
     rng = np.random.default_rng(0)
     X = rng.uniform(-1, 1, (N, D))
     return X, (X[:, 0] + 0.3 * rng.normal(size=N) > 0).astype(int)
-
-
-def estimator(epsilon=0.5, ledger=None, **parameters):
-    return EncryptedDPLogisticRegression(
-        epsilon, ledger=ledger,
-        **{"degree": 3, "max_iter": 2, "data_norm": 1.5, "backend": "simulated", **parameters},
-    )  # fmt: skip
-
-
-def pipeline(ledger):
-    return make_pipeline(
-        DPStandardScaler(0.2, ledger=ledger), RowNormClipper(1.5), estimator(ledger=ledger)
-    )
-
-
-def page(model):
-    """The report's text on one line."""
-    return " ".join(str(privacy_report(model, N, D)).split())
 
 
 def nestings(ledger):
@@ -236,115 +214,6 @@ def test_a_ledger_that_does_not_pay_is_named(rows):
     assert not privacy_report(other, N, D).budgets[0].pays
 
 
-class Wrapper(ClassifierMixin, BaseEstimator):
-    """A meta-estimator of somebody else's."""
-
-    def __init__(self, inner=None):
-        self.inner = inner
-
-    def fit(self, X, y):
-        return self
-
-
-class MyGrid(GridSearchCV):
-    """May do anything."""
-
-
-@pytest.mark.parametrize(
-    "model",
-    [
-        Wrapper(estimator()),
-        Wrapper([("a", estimator())]),
-        Wrapper({"a": make_pipeline(DPStandardScaler())}),
-        MyGrid(estimator(), {}),
-        AdaBoostClassifier(estimator()),
-        make_pipeline(BoundsScaler(), Wrapper(estimator())),
-        GridSearchCV(Wrapper(estimator()), {}, cv=FOLDS),
-    ],
-)
-def test_unknown_meta_estimators_end_the_count(model):
-    report = privacy_report(model, N, D)
-    assert math.isinf(report.epsilon)
-    assert any("is not known here" in sentence for sentence in report.not_covered)
-    assert "no finite guarantee" in str(report)
-
-
-@pytest.mark.parametrize(
-    ("model", "words"),
-    [
-        (make_pipeline(StandardScaler(), estimator()), "StandardScaler learns from the rows"),
-        (make_pipeline(OneHotEncoder(), estimator()), "OneHotEncoder learns"),
-        (make_pipeline(estimator(), LogisticRegression()), "fitted on the rows in the clear"),
-        (VotingClassifier([("a", Wrapper())]), "Wrapper in VotingClassifier is fitted"),
-        (CalibratedClassifierCV(estimator(), cv=FOLDS), "sigmoid calibrator"),
-        (CalibratedClassifierCV(FrozenEstimator(estimator())), "sigmoid calibrator"),
-        (CalibratedClassifierCV(estimator()), "stratified"),
-        (StackingClassifier([("a", estimator())], cv=FOLDS), "final LogisticRegression"),
-        (TunedThresholdClassifierCV(estimator(), cv=0.2), "threshold"),
-        (GridSearchCV(estimator(), {}, cv=FOLDS), "private_scorer"),
-        (GridSearchCV(estimator(), {}, cv=FOLDS, scoring=["accuracy"]), "private_scorer"),
-        (GridSearchCV(estimator(), {}), "stratified"),
-        (estimator(random_state=0), "seeded noise"),
-        (BaggingClassifier(estimator(), bootstrap=False), "sets random_state"),
-        (BaggingClassifier(estimator()), "replacement"),
-        (GridSearchCV(estimator(), {}, cv=GroupKFold(3)), "cannot be counted"),
-        (GridSearchCV(estimator(), {}, cv=FOLDS.split(np.zeros(N))), "only once"),
-        (RandomizedSearchCV(estimator(), {"epsilon": [1.0, 2.0]}, n_iter=1), "random_state"),
-        (HalvingGridSearchCV(estimator(), {}, min_resources=500), "will not run"),
-    ],
-)
-def test_what_is_not_covered_is_named(model, words):
-    report = privacy_report(model, N, D)
-    assert any(words in sentence for sentence in report.not_covered), report.not_covered
-    assert words in page(model)
-
-
-@pytest.mark.parametrize(
-    "step",
-    [
-        BoundsScaler(),
-        RowNormClipper(),
-        FunctionTransformer(),
-        Normalizer(),
-        PolynomialFeatures(),
-        OneHotEncoder(categories=[["a", "b"]]),
-        "passthrough",
-        None,
-    ],
-)
-def test_steps_that_learn_nothing_are_not_named(step):
-    report = privacy_report(make_pipeline(step, estimator()), N, D)
-    assert not report.not_covered
-
-
-def test_a_private_search_is_wholly_covered(ledger):
-    search = GridSearchCV(pipeline(ledger), {}, cv=FOLDS, scoring=private_scorer(0.1, ledger))
-    assert not privacy_report(search, N, D).not_covered
-
-
-def test_a_one_off_iterator_is_not_used_up():
-    splits = FOLDS.split(np.zeros(N))
-    privacy_report(GridSearchCV(estimator(), {}, cv=splits), N, D)
-    assert len(list(splits)) == 3
-
-
-@pytest.mark.parametrize(
-    "model",
-    [
-        estimator(random_state=0),
-        BaggingClassifier(estimator(), bootstrap=False),
-        BaggingClassifier(pipeline(None)),
-        VotingClassifier([("a", estimator()), ("b", estimator(neighboring="replace_one"))]),
-        GridSearchCV(estimator(), {"neighboring": ["add_remove", "replace_one"]}, cv=FOLDS),
-        GridSearchCV(estimator(), {"random_state": [None, 0]}, cv=FOLDS),
-        GridSearchCV(estimator(), {}, cv=GroupKFold(3)),
-        RandomizedSearchCV(estimator(), {"epsilon": [1.0, 2.0]}, n_iter=1, cv=FOLDS),
-    ],
-)
-def test_there_is_no_total_where_nothing_bounds_it(model):
-    assert math.isinf(privacy_report(model, N, D).epsilon)
-
-
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_bagging_does_seed_the_noise(rows):
     """What the report says of it is so."""
@@ -353,11 +222,6 @@ def test_bagging_does_seed_the_noise(rows):
     report = privacy_report(model.fit(*rows), N, D)
     assert math.isinf(ledger.spent().epsilon)
     assert [fit.guaranteed for fit in report.fits] == [False]
-
-
-def test_mixed_relations_are_named():
-    model = VotingClassifier([("a", estimator()), ("b", estimator(neighboring="replace_one"))])
-    assert "add_remove and replace_one" in privacy_report(model, N, D).not_covered[-1]
 
 
 def test_classes_count_the_fits_of_one_against_the_rest():
@@ -395,21 +259,6 @@ def test_counts_must_be_positive(n, d):
 def test_what_is_no_estimator_is_refused(model):
     with pytest.raises(TypeError, match="must be an estimator"):
         privacy_report(model, N, D)
-
-
-class Duck:
-    """Without tags, and without parameters."""
-
-    def fit(self, X, y=None):
-        return self
-
-    def transform(self, X):
-        return X
-
-
-def test_a_step_without_tags_is_taken_to_learn():
-    report = privacy_report(make_pipeline(Duck(), estimator()), N, D)
-    assert "Duck learns from the rows" in report.not_covered[0]
 
 
 def test_reports_are_frozen():

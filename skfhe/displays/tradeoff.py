@@ -9,6 +9,8 @@ from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, clone
 from sklearn.model_selection import StratifiedShuffleSplit, check_cv, cross_val_score
 
+from .._base import EncryptedDPClassifier
+from ..preprocessing import DPStandardScaler
 from ._common import GRID, GUIDE, panels, pyplot
 
 EPSILONS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
@@ -75,8 +77,9 @@ class TradeoffDisplay:
         Parameters
         ----------
         estimator : EncryptedDPLogisticRegression or Pipeline
-            Its clones get each epsilon, backend="simulated", random_state=None and no ledger;
-            the estimator itself stays as it is.
+            Its clones get each epsilon and backend="simulated". They have no ledger anywhere, and
+            their private parts, scalers too, no random_state. The estimator itself stays as it
+            is, and so does the epsilon of a scaler.
         X : array-like of shape (n_samples, n_features)
             Rows that are public or synthetic: they are not protected.
         y : array-like of shape (n_samples,)
@@ -158,9 +161,13 @@ def _simulated(estimator: BaseEstimator, epsilon: float) -> BaseEstimator:
     """A clone for one epsilon whose private classifiers, however nested, are simulated."""
     model = clone(estimator)
     names = model.get_params()
-    wanted = {"epsilon": epsilon, "backend": "simulated", "random_state": None, "ledger": None}
+    wanted = {"epsilon": epsilon, "backend": "simulated"}
     owners = [n.removesuffix("backend") for n in names if n.split("__")[-1] == "backend"]
     settings = {o + k: v for o in owners for k, v in wanted.items() if o + k in names}
+    settings |= {n: None for n in names if n.split("__")[-1] == "ledger"}
+    parts = {"": model, **{f"{n}__": value for n, value in names.items()}}
+    private = (EncryptedDPClassifier, DPStandardScaler)
+    settings |= {f"{p}random_state": None for p, one in parts.items() if isinstance(one, private)}
     if not owners:
         raise TypeError(
             "estimator must be a classifier of skfhe or contain one, got "
