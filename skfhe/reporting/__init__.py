@@ -45,8 +45,10 @@ def privacy_report(model, n_samples: int, n_features: int, classes=2) -> Privacy
     -----
     Steps that are taken to treat every row by itself are those whose scikit-learn tags say that
     they need no fit (`RowNormClipper`, `FunctionTransformer`, `Normalizer`, ...), `BoundsScaler`,
-    and some of scikit-learn's whose parameters leave nothing to learn (`OneHotEncoder` with given
-    categories, `PolynomialFeatures`, ...). A `FunctionTransformer` is believed.
+    and some of scikit-learn's whose parameters leave nothing to learn and nothing to fail at
+    (`OneHotEncoder` with given categories that ignores others, `PolynomialFeatures`, ...). A
+    `FunctionTransformer` is believed, and so is it that folds given by `PredefinedSplit` are
+    public.
 
     Calls of `score` or `cross_val_score` after or around the fit are not part of the model and
     not seen; a `PrivacyLedger` counts those that are private.
@@ -56,7 +58,8 @@ def privacy_report(model, n_samples: int, n_features: int, classes=2) -> Privacy
     >>> from sklearn.model_selection import GridSearchCV, KFold
     >>> from skfhe import EncryptedDPLogisticRegression, privacy_report
     >>> folds = KFold(3, shuffle=True, random_state=0)
-    >>> search = GridSearchCV(EncryptedDPLogisticRegression(0.5), {"degree": [3, 5]}, cv=folds)
+    >>> model = EncryptedDPLogisticRegression(0.5, classes=[0, 1])
+    >>> search = GridSearchCV(model, {"degree": [3, 5]}, cv=folds)
     >>> report = privacy_report(search, n_samples=300, n_features=4)
     >>> sum(fit.count for fit in report.fits)
     7
