@@ -24,6 +24,7 @@ LAYERS = (
     {"packing"},
     {"crypto"},
     {"plan", "plan_text"},
+    {"plan_parts"},
     {"_html"},
     {"approximation"},
     {"exceptions"},
@@ -93,7 +94,7 @@ def test_arrows_point_one_way(name):
 
 
 def test_the_plan_is_a_plain_value():
-    assert set(rooms("plan")) <= {"approximation", "exceptions", "plan_text", "_html"}
+    assert set(rooms("plan")) <= {"approximation", "exceptions", "plan_text", "plan_parts", "_html"}
     assert set(rooms("plan_text")) <= {"plan", "_html"}
     assert not set(rooms("_html"))
     assert not any(
