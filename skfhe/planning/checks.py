@@ -63,8 +63,10 @@ def check_plan(plan: TrainingPlan) -> None:
     owners = (guarantee.n_owners, guarantee.n_colluding)
     multiplier = effective_multiplier(plan.problem, certificate, plan.encryption, *owners)
     _require_sound_statistics(plan)
-    delta = accounting.gaussian_delta(guarantee.epsilon, math.sqrt(plan.squared_mu))
-    delta += certificate.cost_in_delta
+    delta = math.inf
+    if 0 < guarantee.noise_multiplier < math.inf:
+        delta = accounting.gaussian_delta(guarantee.epsilon, math.sqrt(plan.squared_mu))
+        delta += certificate.cost_in_delta
     if not (
         certificate.sensitivity >= sensitivity * (1 - _ROUNDING)
         and guarantee.noise_multiplier <= multiplier * (1 + _ROUNDING)

@@ -175,13 +175,10 @@ class KeyHolder:
         statistic = self.plan.preparation.statistics[name]
         n_sections = -(-statistic.length // self.plan.encryption.poly_modulus_degree)
         sections = self._unpack(reply, "statistics", n_sections, name=name)
-        self.releases.spend(name)
+        unit = largest(name, self.plan.problem, statistic.grid_bits)
+        level, noise = self.plan.encryption.product_level, statistic.noise_units
         with self._burning_on_failure():
-            level = self.plan.encryption.product_level
-            parts = [self._keys.decrypt(section, level, 1.0) for section in sections]
-            sums = np.concatenate(parts)[: statistic.length]
-            unit = largest(name, self.plan.problem, statistic.grid_bits)
-            self._require_possible(sums, unit, statistic.noise_units, name)
+            sums = self._decrypt(name, sections, level, 1.0, unit, noise)[: statistic.length]
             self._unprepared.pop(0)
             matrix = None
             if name == "moments":
@@ -250,16 +247,13 @@ class KeyHolder:
         """
         if not self._new(reply):
             return
-        (ciphertext,) = self._unpack(reply, "gradient", 1, step=self._step)
+        sections = self._unpack(reply, "gradient", 1, step=self._step)
         if self._weights is None:
             raise PlanMismatch(f"step {self._step} has not begun: send weights() first.")
-        self.releases.spend(self._step)
+        scale, noise = self.plan.encryption.output_scale, self.plan.encryption.noise_units
+        unit = scale / self._layout.output_norm
         with self._burning_on_failure():
-            scale = self.plan.encryption.output_scale
-            coefficients = self._keys.decrypt(ciphertext, 0, scale)
-            unit = scale / self._layout.output_norm
-            noise = self.plan.encryption.noise_units
-            self._require_possible(coefficients, unit, noise, f"step {self._step}")
+            coefficients = self._decrypt(self._step, sections, 0, scale, unit, noise)
             self._take(self._layout.unpack_sums(coefficients / scale))
         self._answered = hashlib.sha256(reply).hexdigest()
         if self.done:
@@ -310,7 +304,7 @@ class KeyHolder:
 
     @contextmanager
     def _burning_on_failure(self) -> Iterator[None]:
-        """Whatever goes wrong after the ledger has paid ends the run."""
+        """Whatever goes wrong once a reply is to be decrypted ends the run."""
         try:
             yield
         except BaseException:
@@ -345,16 +339,30 @@ class KeyHolder:
         bound = min(max(bound, self._least[polynomial]), certificate.contributions[-1])
         return polynomial, int(np.searchsorted(certificate.contributions, bound))
 
-    def _require_possible(
-        self, values: NDArray, unit: float, noise_units: float, release: str
-    ) -> None:
-        """Every row contributes at most a unit, and noise stays within a dozen deviations."""
+    def _decrypt(
+        self,
+        release: str | int,
+        ciphertexts: list[memoryview],
+        level: int,
+        scale: float,
+        unit: float,
+        noise_units: float,
+    ) -> NDArray:
+        """Pay for a release, then decrypt it: coefficients of all its ciphertexts.
+
+        Every row contributes at most a unit, and noise stays within a dozen deviations; whatever
+        exceeds them both is refused.
+        """
+        self.releases.spend(release)
+        values = np.concatenate([self._keys.decrypt(one, level, scale) for one in ciphertexts])
         noise = noise_units * self.plan.guarantee.noise_excess
         if np.max(np.abs(values)) > 1.1 * self.plan.problem.n_samples * unit + 12 * noise:
+            name = release if isinstance(release, str) else f"step {release}"
             raise KeyBurned(
-                f"{release} decrypted to something that no data within the plan's row bound can "
+                f"{name} decrypted to something that no data within the plan's row bound can "
                 "give; the run has ended and its key is destroyed."
             )
+        return values
 
     def _new(self, reply: bytes) -> bool:
         """Whether a reply is not the one that was answered last; refused once the key is gone."""
