@@ -62,7 +62,7 @@ class TrainingPlan:
     prediction: Prediction
 
     def squared_mu_of(self, releases: Iterable[str | int]) -> float:
-        """Sum of one over the squared noise multiplier of releases, by statistic's name or step."""
+        """Sum of one over the squared noise multiplier of releases, by name or step."""
         statistics, step = self.preparation.statistics, self.guarantee.noise_multiplier
         return math.fsum(
             1 / (statistics[name].noise_multiplier if name in statistics else step) ** 2

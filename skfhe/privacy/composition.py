@@ -4,11 +4,11 @@ Every mechanism of this package is a number of Gaussian releases, plus a small p
 bound on encryption errors fails, plus what integer noise costs over continuous noise. So their
 composition needs three sums only:
 
-- **mu^2 = sum 1 / m_i^2** over releases, m_i the noise multiplier. Gaussian releases compose to one Gaussian release, also when each is
-  chosen after the earlier ones have been seen, as long as a limit on the sum was fixed in advance
-  (A. Smith, A. Thakurta, "Fully adaptive composition for Gaussian differential privacy",
-  arXiv 2210.17520; A. Koskela, M. Tobaben, A. Honkela, "Individual privacy accounting with
-  Gaussian differential privacy", arXiv 2209.15596).
+- **mu^2 = sum 1 / m_i^2** over releases, m_i the noise multiplier. Gaussian releases compose to
+  one Gaussian release, also when each is chosen after the earlier ones have been seen, as long as
+  a limit on the sum was fixed in advance (A. Smith, A. Thakurta, "Fully adaptive composition for
+  Gaussian differential privacy", arXiv 2210.17520; A. Koskela, M. Tobaben, A. Honkela, "Individual
+  privacy accounting with Gaussian differential privacy", arXiv 2209.15596).
 - **beta = sum beta_i.** Let `bad` be the event that some release of a pair of neighbours differs
   by more than its sensitivity. It is a function of the outputs and of the encryption's randomness
   and keys, which have the same law for both neighbours. Replace the releases by data-independent

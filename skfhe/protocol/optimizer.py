@@ -19,8 +19,8 @@ class ProjectedNesterov:
 
     m = ``momentum`` (Nesterov 1983), P the preconditioner, D the squared scales of the columns
     (the penalty is on the weights of rows as they are given), and the result is the mean of the
-    last iterates. B keeps every output's weights within W of the public prior that they start at, so
-    the bound on margins holds wherever a gradient is taken.
+    last iterates. B keeps every output's weights within W of the public prior that they start
+    at, so the bound on margins holds wherever a gradient is taken.
 
     Parameters
     ----------
