@@ -30,22 +30,37 @@ def _data(plan: TrainingPlan) -> list[tuple[str, str]]:
     return [
         ("data", f"{p.n_samples} rows, {p.n_features} features, {p.n_classes} classes"),
         ("row bound", f"norm {p.data_norm:.4g}, intercept column {p.intercept_column:.3g}"),
+        ("rows", _rows(plan)),
         (
             "optimiser",
             f"{o.max_iter} steps of {o.learning_rate:.4g}, momentum {o.momentum:.3g}, "
-            f"weights within {o.weight_norm:.4g}",
+            f"weights within {o.weight_norm:.4g}"
+            + (", preconditioned" if plan.preparation.curvature else ""),
         ),
     ]
+
+
+def _rows(plan: TrainingPlan) -> str:
+    """How rows are stored, in words."""
+    prepared = plan.preparation
+    if not prepared.moments:
+        return "divided by the row bound"
+    scaled = "centred and scaled" if prepared.scale_columns else "centred"
+    return f"{scaled} by moments, shortened at {prepared.radius:.3g} of their rms norm"
 
 
 def _privacy(plan: TrainingPlan) -> list[tuple[str, str]]:
     c, g = plan.certificate, plan.guarantee
     return [
         ("guarantee", promise(g.epsilon, g.delta, c.neighboring)),
-        ("noise multiplier", releases(g.noise_multiplier, g.n_releases)),
+        ("noise multiplier", f"{g.noise_multiplier:.4f} over {plan.optimizer.max_iter} steps"),
+        *(
+            (name, f"noise multiplier {statistic.noise_multiplier:.4f}, one release")
+            for name, statistic in plan.preparation.statistics.items()
+        ),
         (
             "sensitivity",
-            f"{c.sensitivity:.5f} S per release, S from {c.contributions[0]:.3f} to "
+            f"{c.sensitivity:.5f} S per step, S from {c.contributions[0]:.3f} to "
             f"{c.contributions[-1]:.3f} by the released weights",
         ),
         ("encryption error", f"2E = {c.error:.2g} S, row slack {c.row_slack:.2g}"),
@@ -59,11 +74,6 @@ def promise(epsilon: float, delta: float, neighboring: str) -> str:
     """A guarantee in words."""
     relation = "zero-out, n public" if neighboring == "add_remove" else "n public"
     return f"({epsilon:g}, {delta:g})-DP, {neighboring} ({relation})"
-
-
-def releases(noise_multiplier: float, n_releases: int) -> str:
-    """The noise of a run in words."""
-    return f"{noise_multiplier:.4f} over {n_releases} releases"
 
 
 def _approximation(plan: TrainingPlan) -> list[tuple[str, str]]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from .._html import Page, cards
 from ..plan import TrainingPlan
-from ..plan_text import promise, releases
+from ..plan_text import promise
 from .composition import Composition
 
 
@@ -90,7 +90,7 @@ class PrivacyGuarantee:
     def __str__(self) -> str:
         stated = (
             f"({self.epsilon:g}, {self.delta:g})-differential privacy, {self.neighboring}, "
-            f"{self.n_releases} releases with noise multiplier {self.noise_multiplier:.4f}"
+            f"{self.n_releases} releases, noise multiplier {self.noise_multiplier:.4f} per step"
         )
         if self.guaranteed:
             return stated
@@ -101,8 +101,9 @@ class PrivacyGuarantee:
         stated = promise(self.nominal_epsilon, self.delta, self.neighboring)
         rows = [
             ("guarantee", stated if self.guaranteed else str(self)),
-            ("noise multiplier", releases(self.noise_multiplier, self.n_releases)),
-            ("sensitivity", f"{self.sensitivity:.5f} S per release"),
+            ("noise multiplier", f"{self.noise_multiplier:.4f} per step"),
+            ("releases", f"{self.n_releases}, mu = {math.sqrt(self.squared_mu):.4f} together"),
+            ("sensitivity", f"{self.sensitivity:.5f} S per step"),
             (
                 "out of delta",
                 f"{self.error_probability:.2g} for encryption errors, "
