@@ -14,7 +14,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .approximation import PolynomialApproximation
 from .plan_parts import (
@@ -27,6 +27,9 @@ from .plan_parts import (
     Problem,
     Statistic,
 )
+
+if TYPE_CHECKING:
+    from .convergence import Convergence
 
 __all__ = [
     "Certificate",
@@ -73,6 +76,41 @@ class TrainingPlan:
     def squared_mu(self) -> float:
         """mu^2 of the whole run."""
         return self.squared_mu_of([*self.preparation.statistics, *range(self.optimizer.max_iter)])
+
+    def convergence(
+        self, curvature: float | None = None, *, distance: float | None = None
+    ) -> Convergence:
+        r"""Bound on the released weights' mean squared distance from the optimum.
+
+        The optimum is the minimiser, among weights within ``weight_norm`` of where they start, of
+        the mean logistic loss of the stored rows with the plan's penalty and weights of classes.
+        Proved in docs/mathematics.md, statement 10, for steps without momentum and
+        preconditioner, which the plan must have. Nothing here looks at data.
+
+        Parameters
+        ----------
+        curvature : float, optional
+            nu: lower bound on the eigenvalues of the Hessian of the mean loss, its penalty
+            included, on the ball of weights. The plan cannot know it. By default the penalty's
+            own, regularization/data_norm^2, if there is no intercept, which it leaves out.
+        distance : float, optional
+            Bound on the distance of the first weights from the optimum, over all outputs
+            together; by default the largest, weight_norm sqrt(n_outputs).
+
+        Returns
+        -------
+        convergence : Convergence
+            The terms of optimisation, approximation and noise apart.
+
+        Raises
+        ------
+        ValueError
+            If the plan has momentum, a preconditioner, too long steps, or a penalty on columns
+            that are standardised; if curvature is missing or out of its range, or distance is.
+        """
+        from .convergence import of_plan
+
+        return of_plan(self, curvature, distance)
 
     @cached_property
     def digest(self) -> str:
