@@ -158,8 +158,13 @@ def test_what_is_no_plan_is_refused(text):
 
 
 def test_the_page_states_the_key_figures():
-    plan = make(n=321, d=7, classes=3, epsilon=0.75, delta=2e-6, n_owners=3, n_colluding=1)
+    plan = make(
+        n=321, d=7, classes=3, epsilon=0.75, delta=2e-6, n_owners=3, n_colluding=1,
+        standardize=True, precondition=True,
+    )  # fmt: skip
     page = str(plan)
+    for statistic in plan.preparation.statistics.values():
+        assert f"noise multiplier {statistic.noise_multiplier:.4f}" in page
     g, e, c = plan.guarantee, plan.encryption, plan.certificate
     for figure in (
         plan.digest[:12],
@@ -169,7 +174,7 @@ def test_the_page_states_the_key_figures():
         "(0.75, 2e-06)-DP",
         "add_remove",
         f"{g.noise_multiplier:.4f}",
-        "3 releases",
+        "3 steps",
         f"{c.sensitivity:.5f}",
         "3, of whom 1 may collude",
         f"{g.flooding:.2g} nats",
