@@ -34,6 +34,8 @@ _LEAST_UNITS = 2.0**22
 _MIN_SCALE_BITS, _MAX_SCALE_BITS = 18, 44
 _SCALES_TRIED = 4
 _MIN_SPECIAL_BITS = 30
+# One per cent less noise is worth so many per cent of a step's time.
+_WORTH_OF_NOISE = 6
 # Rows enter products linearly and carry the rounding of their encoding alone, so they need
 # fewer bits than weights and labels; what they save goes to the scale of everything else.
 _ROW_BITS_SAVED = 3
@@ -80,11 +82,20 @@ def choose(requirement: Requirement, context: CKKSParameters | None) -> Choice:
 def _by_cost(
     requirement: Requirement, candidates: list[Candidate]
 ) -> list[tuple[Candidate, Counter[tuple[str, int]]]]:
-    """Candidates with the operations of a step, the cheapest first."""
+    """Candidates with the operations of a step, those first that serve best.
+
+    Errors enlarge the sensitivity and so the noise, which more time is worth to avoid.
+    """
     counted = [(candidate, trace_step(requirement, candidate).counts) for candidate in candidates]
-    return sorted(
-        counted, key=lambda item: cost.step_milliseconds(item[0].ring, item[0].layout, item[1])
-    )
+
+    def price(item: tuple[Candidate, Counter[tuple[str, int]]]) -> float:
+        candidate, counts = item
+        bounds = error_bounds(requirement, candidate, (0, -1))
+        excess = bounds.row_slack + bounds.error / requirement.relation_factor
+        milliseconds = cost.step_milliseconds(candidate.ring, candidate.layout, counts)
+        return milliseconds * (1 + excess) ** _WORTH_OF_NOISE
+
+    return sorted(counted, key=price)
 
 
 def _require_precise(requirement: Requirement, bounds: Bounds) -> None:
