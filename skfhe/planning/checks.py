@@ -14,6 +14,8 @@ from . import preparation
 
 # Figures are recomputed in another order or on another machine: a few last digits may differ.
 _ROUNDING = 1e-9
+# Nats that releases may tell about the key where parties are apart.
+MAX_FLOODING = 2.0**-20
 
 
 def discreteness(
@@ -57,6 +59,7 @@ def check_plan(plan: TrainingPlan) -> None:
         If noise, sensitivity and (epsilon, delta) do not fit together.
     """
     certificate, guarantee = plan.certificate, plan.guarantee
+    _require_counts(plan)
     _require_possible(plan)
     factor = RELATION_FACTOR[certificate.neighboring]
     sensitivity = factor * (1 + certificate.row_slack) + certificate.error
@@ -82,28 +85,58 @@ def check_plan(plan: TrainingPlan) -> None:
 def _require_sound_statistics(plan: TrainingPlan) -> None:
     """Refuse statistics with more noise multiplier than their noise and sensitivity give."""
     problem, prepared, guarantee = plan.problem, plan.preparation, plan.guarantee
+    owners = (guarantee.n_owners, guarantee.n_colluding)
     for name, statistic in prepared.statistics.items():
         sensitivity = statistics.sensitivity(
             name, problem, prepared.box, statistic.grid_bits, plan.certificate.neighboring
         )
-        multiplier = preparation.effective_multiplier(
-            statistic, guarantee.n_owners, guarantee.n_colluding
-        )
+        multiplier = preparation.effective_multiplier(statistic, *owners)
         if not (
             statistic.length == statistics.length(name, problem)
             and 0 < sensitivity * (1 - _ROUNDING) <= statistic.sensitivity < math.inf
             and 0 < statistic.noise_multiplier <= multiplier * (1 + _ROUNDING)
+            and preparation.fits(name, statistic, problem, plan.encryption, *owners)
         ):
             raise PlanMismatch(
                 f"this plan claims a noise multiplier of {statistic.noise_multiplier:.4g} for the "
-                f"{name}, but its noise and sensitivity give {multiplier:.4g}; do not use it."
+                f"{name}, but its noise and sensitivity give {multiplier:.4g}, or its sums do not "
+                "fit a ciphertext; do not use it."
             )
+
+
+def _require_counts(plan: TrainingPlan) -> None:
+    """Refuse counts that are none, before anything is computed with them."""
+    problem, guarantee, prepared = plan.problem, plan.guarantee, plan.preparation
+    least = (
+        (problem.n_samples, 1),
+        (problem.n_features, 1),
+        (problem.n_classes, 2),
+        (plan.optimizer.max_iter, 1),
+        (plan.encryption.noise_units, 5),
+        (guarantee.n_owners, 1),
+        (guarantee.n_colluding, 0),
+    )
+    grids = range(preparation.MIN_GRID_BITS, preparation.MAX_GRID_BITS + 1)
+    if not (
+        all(type(count) is int and count >= bound for count, bound in least)
+        and guarantee.n_colluding < guarantee.n_owners
+        and all(
+            type(count) is int
+            for one in prepared.statistics.values()
+            for count in (one.length, one.grid_bits, one.noise_units)
+        )
+        and all(one.grid_bits in grids for one in prepared.statistics.values())
+    ):
+        raise PlanMismatch(
+            "this plan counts rows, classes, steps, owners or bits in numbers that cannot be; do "
+            "not use it."
+        )
 
 
 def _require_possible(plan: TrainingPlan) -> None:
     """Refuse figures that no plan can have: they would pass for small ones."""
-    problem, certificate = plan.problem, plan.certificate
-    released = plan.preparation.statistics
+    problem, certificate, optimizer = plan.problem, plan.certificate, plan.optimizer
+    prepared, guarantee = plan.preparation, plan.guarantee
     never_negative = (
         certificate.row_slack,
         certificate.margin_slack,
@@ -111,17 +144,27 @@ def _require_possible(plan: TrainingPlan) -> None:
         certificate.error_probability,
         certificate.discreteness,
         certificate.sensitivity,
+        optimizer.regularization,
+        optimizer.momentum,
+        prepared.damping,
+        problem.intercept_column,
         *problem.class_weight,
+    )
+    positive = (
+        problem.data_norm,
+        optimizer.learning_rate,
+        optimizer.averaging,
+        optimizer.weight_norm,
+        prepared.floor,
     )
     # No row contributes more than this at any weights within the intervals.
     residual = max(p.residual_bound() for p in certificate.polynomials)
     largest = residual * row_norm(problem.intercept_column) * math.sqrt(problem.n_outputs)
     steps = certificate.contributions
-    reach = abs(problem.prior_margin) + plan.optimizer.weight_norm * row_norm(
-        problem.intercept_column
-    )
+    reach = abs(problem.prior_margin) + optimizer.weight_norm * row_norm(problem.intercept_column)
     if not (
         all(0 <= figure < math.inf for figure in never_negative)
+        and all(0 < figure < math.inf for figure in positive)
         and all(weight <= 1 for weight in problem.class_weight)
         and len(problem.class_weight) in (0, problem.n_classes)
         and steps[0] > 0
@@ -129,8 +172,9 @@ def _require_possible(plan: TrainingPlan) -> None:
         and steps[-1] >= largest * (1 - _ROUNDING)
         and certificate.polynomials[-1].radius >= (reach + certificate.margin_slack)
         and 1e-100 < problem.data_norm < 1e100
-        and 0 < plan.preparation.box <= problem.data_norm
-        and all(s.length >= 1 and 1 <= s.grid_bits <= 40 for s in released.values())
+        and 0 < prepared.box <= problem.data_norm
+        and 1e-3 <= prepared.radius <= 1e3
+        and (guarantee.n_owners == 1 or 0 <= guarantee.flooding <= MAX_FLOODING)
     ):
         raise PlanMismatch(
             "this plan has figures that none can have: a negative slack, weights of classes above "

@@ -7,6 +7,7 @@ from numbers import Integral
 
 from ..approximation import PolynomialApproximation
 from ..crypto.parameters import CKKSParameters
+from ..exceptions import InfeasiblePlan
 from ..plan import Certificate, Encryption, Guarantee, Preparation, Problem, TrainingPlan
 from ..privacy import accounting
 from ..privacy.sensitivity import (
@@ -17,13 +18,12 @@ from ..privacy.sensitivity import (
 )
 from . import defaults, encryption, preparation
 from .bounds import Requirement
-from .checks import check_plan, discreteness, effective_multiplier
+from .checks import MAX_FLOODING, check_plan, discreteness, effective_multiplier
 from .defaults import Request
 
 # Beyond, a guarantee says nothing.
 MAX_EPSILON = 100.0
 MAX_ERROR = 0.05
-MAX_FLOODING = 2.0**-20
 # Share of delta that one fit's encryption errors may take for going beyond their bounds: so
 # little that thousands of fits stay within what a ledger sets aside (accounting.DELTA_SHARE).
 FAILURE_SHARE = 1e-6
@@ -139,6 +139,12 @@ def make_plan(
         )
         for statistic in prepared.statistics.values()
     )
+    if n_owners > 1 and not bounds.flooding + told <= MAX_FLOODING:
+        raise InfeasiblePlan(
+            f"releases may tell {MAX_FLOODING:.2g} nats about the key, but the statistics bring "
+            f"them to {bounds.flooding + told:.2g}; use a smaller epsilon, or switch standardize "
+            "or precondition off."
+        )
     certificate = Certificate(
         polynomials=polynomials,
         contributions=contributions,

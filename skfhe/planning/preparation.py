@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from scipy.special import ndtri
 
@@ -12,8 +13,9 @@ from ..exceptions import InfeasiblePlan
 from ..plan import Encryption, Problem, Statistic
 from ..privacy import accounting, statistics
 
+MIN_GRID_BITS, MAX_GRID_BITS = 4, 40
 # Integers up to here are encoded exactly, and their sums are exact in floating point.
-_MAX_BITS = 44
+_MAX_BITS = 47
 # Below, integer noise is no longer negligible beside continuous noise.
 _LEAST_NOISE = 2.0**10
 
@@ -50,29 +52,38 @@ def choose(
     InfeasiblePlan
         If the noise is too large for any grid.
     """
-    room = min(_MAX_BITS, Ring(used.poly_modulus_degree, used.primes).modulus_bits(1) - 2)
-    excess = math.sqrt(n_owners / (n_owners - n_colluding))
-    for bits in range(40, 3, -1):
-        unit = statistics.largest(name, problem, bits)
+    honest = n_owners - n_colluding
+    for bits in range(MAX_GRID_BITS, MIN_GRID_BITS - 1, -1):
         bound = statistics.sensitivity(name, problem, box, bits, neighboring)
-        honest = n_owners - n_colluding
         noise = math.ceil(math.sqrt((multiplier * bound) ** 2 + 32.0 * honest)) + 1
-        if math.log2(1.1 * problem.n_samples * unit + 12 * noise * excess) > room:
-            continue
-        if noise < _LEAST_NOISE:
-            break
         statistic = Statistic(statistics.length(name, problem), bits, bound, noise, 0.0)
-        return Statistic(
-            statistic.length,
-            bits,
-            bound,
-            noise,
-            effective_multiplier(statistic, n_owners, n_colluding),
-        )
+        if fits(name, statistic, problem, used, n_owners, n_colluding):
+            noised = effective_multiplier(statistic, n_owners, n_colluding)
+            return replace(statistic, noise_multiplier=noised)
     raise InfeasiblePlan(
-        f"the noise on {name} of {problem.n_samples} rows does not fit 2^{room:.0f}; use a larger "
-        "epsilon or delta, or switch standardize or precondition off."
+        f"the {name} of {problem.n_samples} rows and their noise do not fit a ciphertext's "
+        "coefficients; use a larger epsilon or delta, or switch standardize or precondition off."
     )
+
+
+def fits(
+    name: str,
+    statistic: Statistic,
+    problem: Problem,
+    used: Encryption,
+    n_owners: int,
+    n_colluding: int,
+) -> bool:
+    """Whether sums are exact, whatever the rows, and their noise is wide enough.
+
+    All rows and a dozen deviations of all owners' noise stay below what floating point adds
+    exactly, what the encoder encodes exactly and what the modulus holds.
+    """
+    room = min(_MAX_BITS, Ring(used.poly_modulus_degree, used.primes).modulus_bits(1) - 2)
+    unit = statistics.largest(name, problem, statistic.grid_bits)
+    excess = math.sqrt(n_owners / (n_owners - n_colluding))
+    total = 1.1 * problem.n_samples * unit + 12 * statistic.noise_units * excess
+    return statistic.noise_units >= _LEAST_NOISE and total <= 2.0**room
 
 
 def effective_multiplier(statistic: Statistic, n_owners: int, n_colluding: int) -> float:

@@ -24,7 +24,8 @@ class PrivacyGuarantee:
     noise_multiplier : float
         Noise spread over sensitivity of every gradient release.
     squared_mu : float
-        Sum over all releases of one over the squared noise multiplier.
+        Sum over all releases of one over the squared noise multiplier; infinite if the noise was
+        seeded.
     sensitivity : float
         Of a release, in units of the bound S that follows the weights.
     n_releases : int
@@ -63,7 +64,7 @@ class PrivacyGuarantee:
             delta=terms.delta,
             nominal_epsilon=terms.epsilon,
             noise_multiplier=terms.noise_multiplier,
-            squared_mu=plan.squared_mu,
+            squared_mu=plan.squared_mu if guaranteed else math.inf,
             sensitivity=certificate.sensitivity,
             n_releases=n_releases,
             neighboring=certificate.neighboring,
@@ -85,7 +86,7 @@ class PrivacyGuarantee:
         ValueError
             If no epsilon meets this delta.
         """
-        return Composition.of([self]).epsilon_at(delta) if self.guaranteed else math.inf
+        return Composition.of([self]).epsilon_at(delta)
 
     def __str__(self) -> str:
         stated = (

@@ -223,13 +223,23 @@ class PrivacyLedger:
         n_releases : int
             How many were made.
         squared_mu : float
-            Sum over these of one over the squared noise multiplier.
+            Sum over these of one over the squared noise multiplier; infinite if noise was seeded.
+
+        Raises
+        ------
+        ValueError
+            If a figure is negative or not a number.
         """
+        if not (n_releases >= 0 and squared_mu >= 0):
+            raise ValueError(
+                "an entry is settled to figures that are not negative, got "
+                f"n_releases={n_releases!r} and squared_mu={squared_mu!r}."
+            )
         with self._store.transaction() as connection:
             connection.execute(
                 "UPDATE entries SET n_releases = min(n_releases, ?), "
                 "squared_mu = min(squared_mu, ?) WHERE token = ?",
-                (max(0, int(n_releases)), max(0.0, float(squared_mu)), token),
+                (int(n_releases), float(squared_mu), token),
             )
 
     def _require(self, before: Composition, after: Composition, mechanism: str) -> None:

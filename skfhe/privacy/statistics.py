@@ -35,7 +35,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..plan import Problem, TrainingPlan
-from .frame import Frame
+from .frame import Frame, bounded, norms
 from .sensitivity import RELATION_FACTOR, row_norm
 
 _DIAGONAL, _OFF_DIAGONAL = 5, 7
@@ -70,7 +70,8 @@ def sensitivity(
         The relation.
     """
     if name == "moments":
-        squared = min((problem.data_norm / box) ** 2, problem.n_features) + problem.n_features / 4
+        longest = min(problem.data_norm / box, math.sqrt(problem.n_features))
+        squared = longest**2 + problem.n_features / 4
         return RELATION_FACTOR[neighboring] * math.ldexp(math.sqrt(squared), grid_bits)
     factor = math.sqrt(RELATION_FACTOR[neighboring])
     squared = row_norm(problem.intercept_column) ** 2
@@ -106,7 +107,7 @@ def integer_sums(name: str, plan: TrainingPlan, frame: Frame, X) -> NDArray[np.i
     if name == "moments":
         sums = np.zeros(2 * X.shape[1])
         for rows in _blocks(X):
-            values = _bounded(rows, plan.problem.data_norm, plan.preparation.box)
+            values = _boxed(rows, plan.problem.data_norm, plan.preparation.box)
             parts = (values, values**2 - 0.5)
             sums += np.concatenate([_truncated(part, bits).sum(axis=0) for part in parts])
         return sums.astype(np.int64)
@@ -151,17 +152,17 @@ def _blocks(X) -> Iterator[NDArray]:
     """Some dense rows at a time."""
     for start in range(0, X.shape[0], _ROWS_AT_ONCE):
         block = X[start : start + _ROWS_AT_ONCE]
-        yield np.asarray(block, dtype=float) if isinstance(block, np.ndarray) else block.toarray()
+        yield bounded(block if isinstance(block, np.ndarray) else block.toarray())
 
 
-def _bounded(rows: NDArray, data_norm: float, box: float) -> NDArray:
+def _boxed(rows: NDArray, data_norm: float, box: float) -> NDArray:
     """u: rows shortened to the row bound, over the box, clipped to it."""
-    with np.errstate(over="ignore"):
-        norms = np.linalg.norm(rows, axis=1, keepdims=True)
-    rows = rows * (data_norm * _BOUND / np.maximum(norms, data_norm))
-    return np.clip(rows / box, -1.0, 1.0)
+    with np.errstate(all="ignore"):  # nothing may be raised that depends on a row
+        rows = rows * (data_norm * _BOUND / np.maximum(norms(rows), data_norm))
+        return np.clip(rows / box, -1.0, 1.0)
 
 
 def _truncated(values: NDArray, bits: int) -> NDArray:
     """Integers, rounded towards zero."""
-    return np.trunc(np.ldexp(values, bits))
+    with np.errstate(all="ignore"):
+        return np.trunc(np.ldexp(values, bits))

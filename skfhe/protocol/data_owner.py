@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -95,6 +96,7 @@ class DataOwner:
         self._owner = owner
         self._random_bytes = random_bytes
         self._noised: set[str | int] = set()
+        self._lock = threading.Lock()
         self._frame = None if plan.preparation.moments else plain_frame(plan)
 
     def __reduce__(self):
@@ -153,16 +155,13 @@ class DataOwner:
         PlanMismatch
             If the plan has no such statistic, it was made before, or rows do not fit the plan.
         """
-        statistic = self.plan.preparation.statistics.get(name)
-        if statistic is None or name in self._noised:
-            raise PlanMismatch(
-                f"statistics are made once each, of {[*self.plan.preparation.statistics]}, "
-                f"got {name!r}" + ("." if statistic is None else " again.")
-            )
-        self._check(X)
+        statistics = self.plan.preparation.statistics
+        if name not in statistics:
+            raise PlanMismatch(f"the plan's statistics are {[*statistics]}, got {name!r}.")
+        X, statistic = self._checked(X), statistics[name]
         frame = plain_frame(self.plan) if name == "moments" else self._adopted()
+        self._use(name)
         values = integer_sums(name, self.plan, frame, X)
-        self._noised.add(name)
         sigma = self._share(statistic.noise_units)
         values += discrete_gaussian(sigma, len(values), self._random_bytes)
         size = self.plan.encryption.poly_modulus_degree
@@ -175,8 +174,17 @@ class DataOwner:
         return self._noise_message("statistic", sections, name=name)
 
     def adopt(self, frame: bytes) -> None:
-        """Take the key holder's frame, made from the moments: how rows are to be stored."""
-        self._frame = unpack_frame(frame, self.plan, self._run)
+        """Take the key holder's frame, made from the moments: how rows are to be stored.
+
+        Raises
+        ------
+        MessageError, PlanMismatch
+            If it is malformed, made for another plan or run, or not the frame adopted before.
+        """
+        taken = unpack_frame(frame, self.plan, self._run)
+        if self._frame is not None and taken != self._frame:
+            raise PlanMismatch("rows are stored in one frame for the whole run; this is another.")
+        self._frame = taken
 
     def encrypt(self, X, targets: NDArray) -> Iterator[bytes]:
         """Encrypt rows chunk by chunk, centred, scaled and shortened as the frame says.
@@ -194,19 +202,16 @@ class DataOwner:
             One message for the evaluator.
         """
         problem, layout = self.plan.problem, self._layout
-        self._check(X)
-        frame = self._adopted()
+        X, frame = self._checked(X), self._adopted()
         targets = np.asarray(targets)
         if len(targets) != X.shape[0] or not np.isin(targets, np.arange(problem.n_classes)).all():
             raise ValueError(
                 f"targets must be {X.shape[0]} class indices from 0 to {problem.n_classes - 1}, "
                 f"got {len(targets)} of {np.unique(targets)[:5]}."
             )
-        if sparse.issparse(X):
-            X = X.tocsr()
         for index, start in enumerate(range(0, X.shape[0], layout.rows_per_chunk)):
             part = slice(start, start + layout.rows_per_chunk)
-            rows = X[part].toarray() if sparse.issparse(X) else np.asarray(X[part], dtype=float)
+            rows = X[part].toarray() if sparse.issparse(X) else X[part]
             yield self._encrypt_chunk(index, frame.rows(rows), targets[part])
 
     def _encrypt_chunk(self, index: int, rows: NDArray, targets: NDArray) -> bytes:
@@ -255,12 +260,9 @@ class DataOwner:
             If noise for this step was made before: the same run and step never get two.
         """
         used, max_iter = self.plan.encryption, self.plan.optimizer.max_iter
-        if step in self._noised or not 0 <= step < max_iter:
-            raise PlanMismatch(
-                f"noise is made once for each of the plan's {max_iter} steps, "
-                f"got step {step}" + (" again." if step in self._noised else ".")
-            )
-        self._noised.add(step)
+        if not 0 <= step < max_iter:
+            raise PlanMismatch(f"the plan has steps 0 to {max_iter - 1}, got {step}.")
+        self._use(step)
         sigma = self._share(used.noise_units)
         values = discrete_gaussian(sigma, used.poly_modulus_degree, self._random_bytes)
         ciphertext = self._encryptor.encrypt_integers(values, used.output_scale, 0)
@@ -290,9 +292,21 @@ class DataOwner:
             )
         return self._frame
 
-    def _check(self, X) -> None:
-        """Refuse rows of the wrong shape, or that are no numbers."""
+    def _use(self, release: str | int) -> None:
+        """Reserve the one noise of a release, before anything is computed for it."""
+        with self._lock:
+            if release in self._noised:
+                raise PlanMismatch(f"noise is made once: that of {release!r} was made, not again.")
+            self._noised.add(release)
+
+    def _checked(self, X):
+        """Rows as float64, dense or CSR; refused if of the wrong shape, or if no numbers."""
         problem = self.plan.problem
+        if sparse.issparse(X):
+            X = sparse.csr_array(X, dtype=np.float64)
+            X.sum_duplicates()
+        else:
+            X = np.asarray(X, dtype=np.float64)
         if X.shape[1] != problem.n_features or X.shape[0] > problem.n_samples:
             raise PlanMismatch(
                 f"rows must be at most {problem.n_samples} of {problem.n_features} features, "
@@ -302,6 +316,7 @@ class DataOwner:
             raise ValueError(
                 "rows must be finite numbers, got NaN or infinity; impute them first."
             )
+        return X
 
 
 def check_rows(X, data_norm: float) -> RowCheck:

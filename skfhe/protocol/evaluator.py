@@ -67,14 +67,16 @@ class Evaluator:
             header, sections = messages.unpack(
                 message, "rows", digest, layout.groups + 1 + weighted
             )
-            self._admit(header)
+            self._require_admissible(header)
             labels, *copies = (self._backend.load(section) for section in sections)
+            self._admitted.add((header["owner"], header["chunk"]))
+            self._rows += header["n_samples"]
             rows, low = copies[: layout.groups], copies[layout.groups :]
             level = self.plan.encryption.product_level
             low = low or [self._backend.switch_to(row, level) for row in rows]
             self._chunks.append(EncryptedChunk(rows, low, labels))
 
-    def _admit(self, header: dict[str, Any]) -> None:
+    def _require_admissible(self, header: dict[str, Any]) -> None:
         """Take every chunk once: a row that is counted twice would count for two."""
         problem, layout, owners = self.plan.problem, self._layout, self.plan.guarantee.n_owners
         owner, chunk, rows = (header.get(name) for name in ("owner", "chunk", "n_samples"))
@@ -92,8 +94,6 @@ class Evaluator:
                 f"the plan is for {problem.n_samples} rows in at most {layout.chunks} chunks; "
                 "these are more."
             )
-        self._admitted.add((owner, chunk))
-        self._rows += rows
 
     def aggregate(self, name: str, shares: Sequence[bytes]) -> bytes:
         """Add up the owners' encrypted, noised shares of a statistic.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -84,6 +85,8 @@ class KeyHolder:
         Which of the plan's releases have been paid for.
     records : list of StepRecord
         One per step.
+    noise_seeded : bool
+        Whether an owner has said that noise of this run came from a seed.
     """
 
     def __init__(
@@ -111,6 +114,7 @@ class KeyHolder:
         self.run = os.urandom(16).hex()
         self.releases = ReleaseLedger(plan.guarantee.n_releases)
         self.records: list[StepRecord] = []
+        self.noise_seeded = False
         self._layout = Layout.of(plan.problem, plan.encryption, plan.guarantee.n_owners)
         self._keys = self.scheme.generate(self._layout.elements)
         self._encryptor: Encryptor | None = self._keys.encryptor()
@@ -299,7 +303,9 @@ class KeyHolder:
         self._encryptor = None
         if self._entry is not None and not self.done and self._process == os.getpid():
             spent = self.releases.spent
-            self.ledger.settle(self._entry, len(spent), self.plan.squared_mu_of(spent))
+            seeded = self._seeded and spent
+            squared_mu = math.inf if seeded else self.plan.squared_mu_of(spent)
+            self.ledger.settle(self._entry, len(spent), squared_mu)
             self._entry = None
 
     @contextmanager
@@ -378,9 +384,11 @@ class KeyHolder:
         header, sections = messages.unpack(
             reply, kind, self.plan.digest, n_sections, run=self.run, **expected
         )
-        if self.ledger is not None and not self._seeded and header.get("seeded") is not False:
+        seeded = header.get("seeded") is not False
+        if self.ledger is not None and seeded and not self._seeded:
             raise PlanMismatch(
                 "an owner's noise came from a seed, which the ledger was not charged for; make "
                 "the key holder with seeded=True, or the noise with the operating system's bytes."
             )
+        self.noise_seeded |= seeded
         return sections

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from ..exceptions import MessageError
 from ..plan import TrainingPlan
-from ..privacy.frame import Frame
+from ..privacy.frame import LARGEST_FRAME, Frame
 from ..privacy.statistics import deviation, moments, second_moments
 from . import messages
 
@@ -105,8 +105,14 @@ def unpack_frame(data: bytes, plan: TrainingPlan, run: str) -> Frame:
     if any(len(section) != 8 * plan.problem.n_features for section in sections):
         raise MessageError("a frame must have a centre and a scale for every column.")
     centre, scale = (np.frombuffer(section, dtype="<f8") for section in sections)
-    if not (np.isfinite(centre).all() and np.isfinite(scale).all() and (scale > 0).all()):
-        raise MessageError("a frame must have finite centres and positive, finite scales.")
+    if not (
+        (np.abs(centre) <= LARGEST_FRAME).all()
+        and ((scale >= 1 / LARGEST_FRAME) & (scale <= LARGEST_FRAME)).all()
+    ):
+        raise MessageError(
+            f"a frame must have centres within {LARGEST_FRAME:g}, and positive scales within it "
+            "and its inverse."
+        )
     return _frame(plan, centre, scale)
 
 
