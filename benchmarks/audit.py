@@ -1,11 +1,14 @@
 """Attack trained models: how much of the claimed epsilon does an attacker really see?
 
-Canaries are rows along one axis each; every run includes each of them by the toss of a coin, and
-the attacker guesses the tosses. The steps are so short that weights stay near zero, where every
-canary's residual is the largest that the certificate allows: the worst case. Two views:
+Canaries are rows along one axis each, too long for every bound, so that they are shortened to it;
+every run includes each of them by the toss of a coin, and the attacker guesses the tosses. The
+steps are so short that weights stay near zero, where every canary's residual is the largest that
+the certificate allows: the worst case. Two views:
 
-- *key holder*: all noised gradient sums. A canary's score is the sum over steps of what it would
-  have added, times what was released, as the likelihood ratio of Gaussian noise has it.
+- *key holder*: moments, second moments and all noised gradient sums. A canary's score is the sum
+  over releases of what it would have added, times what was released, over the variance of the
+  noise, as the likelihood ratio of Gaussian noise has it. That the other canaries are in the sums
+  as well makes it no more than a good guess for the moments, which they share.
 - *public*: the final weights. A canary's score is how far its own weight is above the mean of it
   over runs.
 
@@ -40,6 +43,7 @@ from scipy.stats import beta, binom, norm
 
 from skfhe import EncryptedDPLogisticRegression, KeyHolder, TrainingPlan
 from skfhe.privacy.accounting import gaussian_delta
+from skfhe.privacy.statistics import integer_sums
 from skfhe.protocol import data_owner
 from skfhe.protocol.schemes import plan_scheme
 from skfhe.protocol.session import Costs, run_session
@@ -59,35 +63,45 @@ class View(NamedTuple):
 
 
 class WatchedKeyHolder(KeyHolder):
-    """A key holder that keeps what it sees: released sums and where they were taken."""
+    """A key holder that scores canaries by what it sees."""
 
-    def __init__(self, *arguments):
-        super().__init__(*arguments)
-        self.seen: list[tuple[NDArray, NDArray, int, int]] = []
+    def __init__(self, plan: TrainingPlan, scheme, canaries: NDArray):
+        super().__init__(plan, scheme)
+        self._canaries = canaries
+        self.scores = np.zeros(len(canaries))
+
+    def _score(self, added: NDArray, released: NDArray, noise: float) -> None:
+        """The likelihood ratio of each canary, up to a constant."""
+        self.scores += (added @ released - np.sum(added**2, axis=1) / 2) / noise**2
+
+    def _decrypt(self, release, *arguments) -> NDArray:
+        values = super()._decrypt(release, *arguments)
+        if isinstance(release, str):
+            statistic = self.plan.preparation.statistics[release]
+            added = [
+                integer_sums(release, self.plan, self._frame, c[None]) for c in self._canaries
+            ]
+            released = values[: statistic.length]
+            self._score(np.array(added, dtype=float), released, statistic.noise_units)
+        return values
 
     def _take(self, sums: NDArray) -> None:
-        self.seen.append((sums, self._optimizer.point.copy(), *self._indices))
+        certificate, (polynomial, contribution) = self.plan.certificate, self._indices
+        rows = self._frame.rows(self._canaries)
+        residuals = certificate.polynomials[polynomial](rows @ self._optimizer.point) - 1.0
+        noise = self.plan.guarantee.noise_multiplier * certificate.sensitivity
+        added = residuals * rows / certificate.contributions[contribution]
+        self._score(added, sums[:, 0], noise)
         super()._take(sums)
-
-    def scores(self) -> NDArray:
-        """The likelihood ratio of each canary, up to a factor and a constant."""
-        total = np.zeros(self.plan.problem.n_features)
-        for sums, point, polynomial, contribution in self.seen:
-            certificate = self.plan.certificate
-            residual = certificate.polynomials[polynomial](point[:, 0]) - 1.0
-            added = residual / certificate.contributions[contribution]
-            total += added * (sums[:, 0] - added / 2)
-        return total
 
 
 def make_plan(n_canaries: int, epsilon: float, delta: float) -> TrainingPlan:
-    """No intercept, so that canaries share nothing; rows of norm one; short steps."""
+    """No intercept, so that canaries share no gradient; short steps."""
     model = EncryptedDPLogisticRegression(
         epsilon,
         delta,
         degree=3,
         fit_intercept=False,
-        data_norm=1.0,
         learning_rate=1e-4,
         momentum=0.0,
         averaging=1e-6,
@@ -99,17 +113,17 @@ def attack(
     plan: TrainingPlan, backend: str, noise: float, seed: int
 ) -> tuple[NDArray, NDArray, NDArray]:
     """One run: the key holder's scores, the final weights, and the tosses."""
-    axes = np.eye(plan.problem.n_features)
-    included = np.random.default_rng(seed).random(len(axes)) < 0.5
-    X, targets = axes[included], np.ones(included.sum(), dtype=int)
+    canaries = 1e3 * np.eye(plan.problem.n_features)
+    included = np.random.default_rng(seed).random(len(canaries)) < 0.5
+    X, targets = canaries[included], np.ones(included.sum(), dtype=int)
     honest = data_owner.discrete_gaussian
     data_owner.discrete_gaussian = lambda sigma, *rest: honest(max(1, round(noise * sigma)), *rest)
     try:
-        key_holder = WatchedKeyHolder(plan, plan_scheme(plan, backend))
+        key_holder = WatchedKeyHolder(plan, plan_scheme(plan, backend), canaries)
         outcome = run_session(key_holder, X, targets, Costs())
     finally:
         data_owner.discrete_gaussian = honest
-    return key_holder.scores(), outcome.weights[:, 0], included
+    return key_holder.scores, outcome.weights[:, 0], included
 
 
 def views(plan: TrainingPlan, backend: str, noise: float, n_runs: int, n_jobs: int):

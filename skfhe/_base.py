@@ -40,6 +40,8 @@ class EncryptedDPClassifier(ClassifierMixin, BaseEstimator):
         "delta": [Interval(Real, 0, 1, closed="neither")],
         "degree": [Interval(Integral, 1, 15, closed="both")],
         "fit_intercept": ["boolean"],
+        "standardize": ["boolean"],
+        "precondition": ["boolean", StrOptions({"auto"})],
         "data_norm": AUTO_POSITIVE,
         "weight_norm": AUTO_POSITIVE,
         "approximation": [StrOptions({"auto", "minimax", "least_squares", "monotone"})],
@@ -187,7 +189,7 @@ class EncryptedDPClassifier(ClassifierMixin, BaseEstimator):
         """Set every fitted attribute from a finished run."""
         self.classes_ = classes
         self.plan_ = plan
-        self.privacy_ = PrivacyGuarantee.of(plan, len(outcome.records), outcome.guaranteed)
+        self.privacy_ = PrivacyGuarantee.of(plan, plan.guarantee.n_releases, outcome.guaranteed)
         self.n_iter_ = plan.optimizer.max_iter
         self.history_ = history(outcome)
         self._take(outcome.weights)

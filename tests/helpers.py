@@ -29,8 +29,9 @@ N = 8192
 
 @lru_cache(maxsize=64)
 def make(n=200, d=4, classes=2, n_owners=1, n_colluding=0, **parameters):
-    """A plan of three steps of degree 3, unless told otherwise."""
-    parameters = {"degree": 3, "max_iter": 3, **parameters}
+    """A plan of three steps of degree 3 and no statistics, unless told otherwise."""
+    plain = {"standardize": False, "precondition": False}
+    parameters = {"degree": 3, "max_iter": 3, **plain, **parameters}
     return EncryptedDPLogisticRegression(**parameters).plan(n, d, classes, n_owners, n_colluding)
 
 
@@ -60,10 +61,11 @@ def scheme_of(plan, backend="tenseal", errors=False):
 
 
 def stored_rows(plan, X):
-    """Rows as an owner stores them: shortened, divided by the bound, with the intercept."""
+    """Rows as an owner stores them: over the bound, shortened, with the intercept."""
     p = plan.problem
-    rows = X / np.maximum(np.linalg.norm(X, axis=1, keepdims=True), p.data_norm)
-    return np.hstack([rows, np.full((len(X), 1), p.intercept_column)])
+    lengths = np.maximum(np.linalg.norm(X, axis=1, keepdims=True) / p.data_norm, 1)
+    column = 1 / lengths if p.n_outputs == 1 else np.ones_like(lengths)
+    return np.hstack([X / p.data_norm / lengths, p.intercept_column * column])
 
 
 def one_hot(plan, targets):
@@ -249,9 +251,11 @@ def assert_sound(plan):
     assert g.noise_multiplier * c.sensitivity * unit <= e.noise_units * (1 + 1e-12)
     assert 0 < c.error_probability <= c.cost_in_delta < accounting.DELTA_SHARE * g.delta
     gaussian = (1 - accounting.DELTA_SHARE) * g.delta
-    epsilon = accounting.epsilon_at(gaussian, g.noise_multiplier, g.n_releases)
-    assert epsilon <= g.epsilon
-    assert g.n_releases == plan.optimizer.max_iter
+    statistics = plan.preparation.statistics.values()
+    squared_mu = plan.optimizer.max_iter / g.noise_multiplier**2
+    squared_mu += sum(1 / s.noise_multiplier**2 for s in statistics)
+    assert accounting.epsilon_at(gaussian, 1 / math.sqrt(squared_mu), 1) <= g.epsilon
+    assert g.n_releases == plan.optimizer.max_iter + len(statistics)
     # Every margin lies within the last interval, every S within the table.
     norm = row_norm(p.intercept_column)
     reach = abs(p.prior_margin) + plan.optimizer.weight_norm * norm + c.margin_slack

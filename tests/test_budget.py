@@ -44,8 +44,8 @@ def test_a_fit_is_an_entry(ledger, rows):
     model = estimator(ledger, epsilon=1.0).fit(*rows)
     (entry,) = ledger.entries()
     assert entry.mechanism == "EncryptedDPLogisticRegression" and entry.dataset == "rows"
-    assert entry.digest == model.plan_.digest and entry.n_releases == 3
-    assert entry.noise_multiplier == model.privacy_.noise_multiplier
+    assert entry.digest == model.plan_.digest and entry.n_releases == 5
+    assert entry.squared_mu == model.privacy_.squared_mu
     assert ledger.spent().epsilon == pytest.approx(1.0, rel=1e-3)
 
 
@@ -95,8 +95,9 @@ def test_an_interrupted_fit_costs_what_it_released(monkeypatch, ledger, rows):
     monkeypatch.setattr(data_owner.DataOwner, "noise", interrupted)
     with pytest.raises(KeyboardInterrupt):
         estimator(ledger, epsilon=2.9).fit(*rows)
-    assert ledger.entries()[0].n_releases == 2
-    assert 2.0 < ledger.spent().epsilon < 2.5
+    (entry,) = ledger.entries()
+    assert entry.n_releases == 4, "two statistics and two steps"
+    assert 2.0 < ledger.spent().epsilon < 2.7
 
 
 def test_a_key_holder_that_was_never_used_costs_nothing(ledger):
@@ -124,9 +125,7 @@ def test_the_key_holder_pays_for_encrypted_data(ledger):
 
 def entries(ledger):
     """What does not depend on the order or the time."""
-    return sorted(
-        (e.mechanism, e.digest, e.noise_multiplier, e.n_releases) for e in ledger.entries()
-    )
+    return sorted((e.mechanism, e.digest, e.squared_mu, e.n_releases) for e in ledger.entries())
 
 
 def test_a_search_leaves_the_same_entries_however_many_processes(tmp_path, rows):
@@ -175,7 +174,7 @@ def test_rows_do_not_decide_what_a_run_costs(ledger, rows):
         warnings.simplefilter("error", PrivacyLeakWarning)
         with pytest.raises(PrivacyLeakWarning):
             estimator(ledger).fit(1e3 * X, y)
-    assert ledger.entries()[0].n_releases == 3
+    assert ledger.entries()[0].n_releases == 5
 
 
 def test_public_classes_do_not_depend_on_labels(rows):

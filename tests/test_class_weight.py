@@ -21,7 +21,12 @@ WEIGHTS = {2: {0: 1.0, 1: 4.0}, 3: {0: 0.5, 2: 0.1}}
 def weighted_plan(n_classes, **parameters):
     labels = tuple(range(n_classes))
     model = EncryptedDPLogisticRegression(
-        degree=3, max_iter=3, class_weight=WEIGHTS[n_classes], **parameters
+        degree=3,
+        max_iter=3,
+        class_weight=WEIGHTS[n_classes],
+        standardize=False,
+        precondition=False,
+        **parameters,
     )
     return model.plan(60, 4, labels)
 
@@ -76,6 +81,7 @@ def test_a_penalty_weighs_like_scikit_learns(factor):
     ours = EncryptedDPLogisticRegression(
         epsilon=100, C=0.01, class_weight=weights, data_norm=1.0, backend="simulated",
         max_iter=60, learning_rate=4.0, momentum=0.9, degree=7, fit_intercept=False,
+        standardize=False, precondition=False,
     ).fit(X, y)  # fmt: skip
     assert relative(ours.coef_, theirs.coef_) < 0.15
 

@@ -171,6 +171,10 @@ class Releases:
     error_probability: float = 1e-9
     discreteness: float = 0.0
 
+    @property
+    def squared_mu(self):
+        return self.n_releases / self.noise_multiplier**2
+
 
 def ledger_of(n_entries, epsilon=5.0, dataset="", **releases):
     ledger = PrivacyLedger(epsilon=epsilon, delta=1e-5, dataset=dataset)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from helpers import make
 
 from skfhe.crypto.embedding import coefficients_to_slots
 from skfhe.crypto.parameters import Ring
@@ -40,10 +41,9 @@ def test_without_dither_the_data_chooses_its_roundings(encryptor_and_keys):
 
 
 def test_owners_dither_rows_and_labels(monkeypatch):
-    from skfhe import EncryptedDPLogisticRegression
     from skfhe.protocol.data_owner import DataOwner
 
-    plan = EncryptedDPLogisticRegression(degree=1, max_iter=1).plan(20, 3)
+    plan = make(20, 3, degree=1, max_iter=1)
     seen = []
 
     class Encryptor:

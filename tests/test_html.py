@@ -43,7 +43,7 @@ def test_a_guarantees_card(fitted):
     privacy = fitted.privacy_
     rows = dict(rows_of(privacy._repr_html_()))
     assert rows["guarantee"] == dict(sections(fitted.plan_)[1][1])["guarantee"]
-    assert f"{privacy.noise_multiplier:.4f} over 3 releases" == rows["noise multiplier"]
+    assert f"{privacy.noise_multiplier:.4f} over 5 releases" == rows["noise multiplier"]
     assert rows["sensitivity"].startswith(f"{privacy.sensitivity:.5f} ")
 
 

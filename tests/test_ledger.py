@@ -12,6 +12,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import joblib
 import numpy as np
@@ -35,11 +36,18 @@ class Mechanism:
     error_probability: float = 0.0
     discreteness: float = 0.0
 
+    @property
+    def squared_mu(self):
+        return self.n_releases / self.noise_multiplier**2
+
 
 def mechanism(epsilon, delta=1e-5, n_releases=1):
     """One that is exactly (epsilon, delta)-private after delta's reserved share."""
     spare = delta * (1 - accounting.DELTA_SHARE)
     return Mechanism(accounting.calibrate(epsilon, spare, n_releases), n_releases)
+
+
+FREE = {"n_releases": 1, "error_probability": 0.0, "discreteness": 0.0}
 
 
 def debit(ledger, one, neighboring="add_remove", **fields):
@@ -87,7 +95,7 @@ def test_what_was_admitted_keeps_the_promise(budget, delta, mechanisms):
             )
         else:
             admitted.append(one)
-        squared = sum(a.n_releases / a.noise_multiplier**2 for a in admitted)
+        squared = sum(a.squared_mu for a in admitted)
         errors = sum(a.error_probability for a in admitted if a.n_releases)
         true = errors + (accounting.gaussian_delta(budget, math.sqrt(squared)) if squared else 0)
         assert true <= delta * (1 + 1e-9)
@@ -145,12 +153,14 @@ def test_relations_are_not_mixed(ledger):
 
 
 def test_a_run_that_ended_early_is_settled(ledger):
-    token = debit(ledger, mechanism(2.0, n_releases=10))
-    ledger.settle(token, 3)
+    one = mechanism(2.0, n_releases=10)
+    token = debit(ledger, one)
+    ledger.settle(token, 3, 0.3 * one.squared_mu)
     assert ledger.entries()[0].n_releases == 3 and ledger.spent().epsilon < 1.2
-    ledger.settle(token, 9)
+    ledger.settle(token, 9, one.squared_mu)
     assert ledger.entries()[0].n_releases == 3, "an entry never grows"
-    ledger.settle(token, 0)
+    assert ledger.spent().epsilon < 1.2
+    ledger.settle(token, 0, 0.0)
     assert ledger.spent().epsilon == 0.0 and ledger.remaining().epsilon == 2.0
 
 
@@ -160,7 +170,7 @@ def test_an_entry_says_what_it_was(ledger):
     (entry,) = ledger.entries()
     assert (entry.mechanism, entry.dataset, entry.digest) == ("test", "rows", "abc")
     assert (entry.number, entry.token) == (1, token)
-    assert (entry.noise_multiplier, entry.n_releases) == (12.5, 7)
+    assert (entry.squared_mu, entry.n_releases) == (7 / 12.5**2, 7)
     assert (entry.error_probability, entry.discreteness) == (1e-12, 1e-100)
     assert entry.time.tzinfo is not None
 
@@ -303,7 +313,8 @@ def test_nothing_is_written_when_refused(tmp_path):
         Mechanism(1.0, 0),
         Mechanism(1.0, -1),
         Mechanism(1.0, 0.9),
-        Mechanism(-1.0),
+        SimpleNamespace(squared_mu=-1.0, **FREE),
+        SimpleNamespace(squared_mu=0.0, **FREE),
         Mechanism(math.nan),
         Mechanism(math.inf),
         Mechanism(1.0, error_probability=-1e-9),
@@ -326,7 +337,7 @@ def test_settling_after_a_backup_was_restored_settles_nobody_else(tmp_path):
     lost = debit(ledger, mechanism(0.5))
     path.write_bytes(backup)
     debit(ledger, mechanism(0.5))
-    ledger.settle(lost, 0)
+    ledger.settle(lost, 0, 0.0)
     assert [entry.n_releases for entry in ledger.entries()] == [1]
 
 

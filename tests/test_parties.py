@@ -13,6 +13,7 @@ from helpers import (
     owners_of,
     relative,
     scheme_of,
+    stored_rows,
 )
 
 from skfhe import (
@@ -200,9 +201,10 @@ def test_long_rows_are_shortened_before_encryption():
     weights = np.full((5, 1), 0.3)
     got = layout_of(plan).unpack_sums(parties.decrypt(parties.at(weights)))
     got /= plan.encryption.output_scale
-    shortened = X.copy()
-    shortened[7] *= plan.problem.data_norm / 1000.0
-    expected = exact_sums(plan, parties.key_holder._indices, weights, shortened, targets)
+    bound = plan.problem.data_norm
+    assert np.linalg.norm(stored_rows(plan, X)[7, :-1]) <= 1
+    assert stored_rows(plan, X)[7, -1] == pytest.approx(0.5 * bound / 1000)
+    expected = exact_sums(plan, parties.key_holder._indices, weights, X, targets)
     assert relative(got, expected) < 1e-6
 
 

@@ -25,12 +25,13 @@ PARTS = {
     "skfhe.privacy.guarantee.PrivacyGuarantee",
     "skfhe.approximation.polynomial.PolynomialApproximation",
     *(
-        f"skfhe.plan.{part}"
+        f"skfhe.plan_parts.{part}"
         for part in (
-            "Certificate", "Encryption", "Guarantee", "Optimizer", "Prediction", "Problem",
-            "TrainingPlan",
+            "Certificate", "Encryption", "Guarantee", "Optimizer", "Prediction", "Preparation",
+            "Problem", "Statistic",
         )
     ),
+    "skfhe.plan.TrainingPlan",
 }  # fmt: skip
 
 

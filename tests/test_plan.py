@@ -204,7 +204,7 @@ def test_only_public_shapes_enter():
 def test_a_fresh_process_computes_the_same_plan():
     code = (
         "from skfhe import EncryptedDPLogisticRegression as E\n"
-        "print(E(degree=3, max_iter=3).plan(200, 4, 3, 2, 1).digest)"
+        "print(E(degree=3, max_iter=3, precondition=True).plan(200, 4, 3, 2, 1).digest)"
     )
     result = subprocess.run(
         [sys.executable, "-c", code],
@@ -217,12 +217,15 @@ def test_a_fresh_process_computes_the_same_plan():
             "PYTHONHASHSEED": "1",
         },
     )
-    assert result.stdout.strip() == make(classes=3, n_owners=2, n_colluding=1).digest
+    assert (
+        result.stdout.strip()
+        == make(classes=3, n_owners=2, n_colluding=1, standardize=True, precondition=True).digest
+    )
 
 
 def test_equal_arguments_of_other_types_give_the_same_plan():
     """A search passes NumPy's numbers, a person 1 for 1.0."""
-    plan = make(epsilon=2.0, weight_norm=3.0)
+    plan = make(epsilon=2.0, weight_norm=3.0, standardize=True, precondition="auto")
     estimator = EncryptedDPLogisticRegression(
         epsilon=2, degree=np.int64(3), max_iter=np.int64(3), weight_norm=np.float64(3)
     )

@@ -122,6 +122,8 @@ def test_every_kind_of_polynomial(kind):
         ("encryption", {"noise_units": 1000}),
         ("guarantee", {"epsilon": 0.5}),
         ("guarantee", {"noise_multiplier": math.nan}),
+        ("guarantee", {"noise_multiplier": -1e9}),
+        ("guarantee", {"noise_multiplier": 0.0}),
         ("guarantee", {"n_releases": 1}),
         ("optimizer", {"weight_norm": 1e6}),
     ],

@@ -166,7 +166,7 @@ def test_the_scaler_pays_what_it_says(neighboring):
     assert privacy.sensitivity == pytest.approx(factor * 2, rel=1e-5)
     assert 0.299 < ledger.spent().epsilon <= 0.3
     assert ledger.entries()[0].mechanism == "DPStandardScaler"
-    assert ledger.entries()[0].noise_multiplier == privacy.noise_multiplier
+    assert ledger.entries()[0].squared_mu == privacy.squared_mu == 1 / privacy.noise_multiplier**2
     fresh = clone(scaler)
     with pytest.raises(BudgetExceeded):
         fresh.fit(X)

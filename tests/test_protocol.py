@@ -26,6 +26,7 @@ from skfhe import (
 from skfhe.exceptions import BudgetExceeded, KeyBurned, MessageError
 from skfhe.protocol import data_owner, messages
 from skfhe.protocol.optimizer import ProjectedNesterov
+from skfhe.protocol.preparation import plain_frame
 from skfhe.protocol.session import Costs, run_session
 
 
@@ -43,7 +44,7 @@ def spy(monkeypatch, key_holder):
 
 def train_exactly(plan, X, targets, key_holder):
     """The same steps in NumPy without noise, approximations chosen as the key holder does."""
-    optimizer = ProjectedNesterov(plan.problem, plan.optimizer)
+    optimizer = ProjectedNesterov(plan, plain_frame(plan))
     for _ in range(plan.optimizer.max_iter):
         indices = key_holder._certified(optimizer.point)
         bound = plan.certificate.contributions[indices[1]]

@@ -28,14 +28,19 @@ def approximation(degree, radius, kind):
     return PolynomialApproximation.fit(degree, float(2.0 ** math.ceil(math.log2(radius))), kind)
 
 
-def contributions(p, weights, x, b):
-    """Norm of every row's contribution, for each true class; shape (rows, classes)."""
-    rows = np.hstack([x, np.full((len(x), 1), b)]) if b else x
-    values = p(rows @ weights)
+def contributions(p, weights, x, b, shares=(0.0, 0.5, 1.0)):
+    """Norm of every row's contribution, for each true class; shape (rows, classes).
+
+    With one output the largest for intercept entries that are so much of b.
+    """
     k = weights.shape[1]
     targets = np.array([[0.0], [1.0]]) if k == 1 else np.eye(k)
-    residual = np.linalg.norm(values[:, None, :] - targets, axis=2)
-    return residual * np.linalg.norm(rows, axis=1)[:, None]
+    found = []
+    for share in shares if k == 1 and b else (1.0,):
+        rows = np.hstack([x, np.full((len(x), 1), share * b)]) if b else x
+        residual = np.linalg.norm(p(rows @ weights)[:, None, :] - targets, axis=2)
+        found.append(residual * np.linalg.norm(rows, axis=1)[:, None])
+    return np.max(found, axis=0)
 
 
 def adversarial_rows(weights, b, rng):
@@ -174,7 +179,7 @@ def test_a_zero_row_contributes_nothing():
     weights = random_weights(plan, np.random.default_rng(0))
     difference = full.decrypt(full.at(weights)) - less.decrypt(less.at(weights))
     polynomial, contribution = full.key_holder._indices
-    rows = np.append(X[-1] / plan.problem.data_norm, B)
+    rows = np.append(X[-1] / plan.problem.data_norm, plan.problem.intercept_column)
     p = plan.certificate.polynomials[polynomial]
     exact = (p(rows @ weights) - targets[-1]) * rows[:, None]
     exact = exact_coefficients(
@@ -232,19 +237,19 @@ def test_the_key_holder_never_uses_less_than_the_bound(classes):
     """Indices into the tables, for weights anywhere in the ball, on its boundary too."""
     plan = make(classes=classes, d=12)
     parties = gather(plan, "simulated", data=tuple(a[:5] for a in make_rows(plan)))
-    c, rng = plan.certificate, np.random.default_rng(0)
+    c, rng, b = plan.certificate, np.random.default_rng(0), plan.problem.intercept_column
     for i in range(60):
         weights = random_weights(plan, rng, scale=1.0 if i % 2 else None)
         if i % 3 == 0:  # all of the radius on the intercept, or on one direction
             weights[:-1] = 0
-            prior = plan.problem.prior_margin / B
+            prior = plan.problem.prior_margin / b
             weights[-1] = prior + plan.optimizer.weight_norm * rng.choice([-1, 1])
         polynomial, contribution = parties.key_holder._certified(weights)
         p = c.polynomials[polynomial]
-        assert p.radius >= reach(weights, B, c.margin_slack)
+        assert p.radius >= reach(weights, b, c.margin_slack)
         used = c.contributions[contribution]
-        assert used >= contribution_bound(p, weights, B, c.margin_slack) / ROUNDING
-        found = contributions(p, weights, adversarial_rows(weights, B, rng), B)
+        assert used >= contribution_bound(p, weights, b, c.margin_slack) / ROUNDING
+        found = contributions(p, weights, adversarial_rows(weights, b, rng), b)
         assert found.max() <= used * ROUNDING
 
 
@@ -253,13 +258,13 @@ def test_the_key_holder_never_uses_less_than_the_bound(classes):
 
 def worst_rows(plan, weights, indices, rng):
     """The row and class of the largest contribution, and those of nearly the opposite one."""
-    p = plan.certificate.polynomials[indices[0]]
-    x = adversarial_rows(weights, B, rng)
-    norms = contributions(p, weights, x, B)
+    p, b = plan.certificate.polynomials[indices[0]], plan.problem.intercept_column
+    x = adversarial_rows(weights, b, rng)
+    norms = contributions(p, weights, x, b, shares=[1.0])
     i, c = np.unravel_index(np.argmax(norms), norms.shape)
     k = weights.shape[1]
     targets = np.array([[0.0], [1.0]]) if k == 1 else np.eye(k)
-    rows = np.hstack([x, np.full((len(x), 1), B)])
+    rows = np.hstack([x, np.full((len(x), 1), b)])
     each = rows[:, None, :, None] * (p(rows @ weights)[:, None, :] - targets)[:, :, None, :]
     apart = np.linalg.norm(each - each[i, c], axis=(2, 3))
     j, e = np.unravel_index(np.argmax(apart), apart.shape)

@@ -7,24 +7,27 @@ from itertools import pairwise
 
 from ..exceptions import PlanMismatch
 from ..packing import Layout
-from ..plan import Certificate, Encryption, Problem, TrainingPlan
-from ..privacy import accounting
+from ..plan import Certificate, Encryption, Preparation, Problem, TrainingPlan
+from ..privacy import accounting, statistics
 from ..privacy.sensitivity import RELATION_FACTOR, row_norm
+from . import preparation
 
 # Figures are recomputed in another order or on another machine: a few last digits may differ.
 _ROUNDING = 1e-9
 
 
 def discreteness(
-    used: Encryption, n_owners: int, n_colluding: int, n_releases: int
+    used: Encryption, prepared: Preparation, n_owners: int, n_colluding: int, max_iter: int
 ) -> tuple[float, float]:
-    """Shrink and slack of the honest owners' discrete noise.
+    """Shrink of the honest owners' discrete noise on gradients, and slack of the whole run's.
 
     Every owner's share is a release's worth of discrete noise of its own (docs/mathematics.md,
     statement 9), so shares count as releases; a share's spread is what smoothing needs.
     """
     share = used.noise_units / math.sqrt(2 * (n_owners - n_colluding))
-    return accounting.discreteness(share, used.poly_modulus_degree, n_releases * n_owners)
+    values = used.poly_modulus_degree * max_iter
+    values += sum(statistic.length for statistic in prepared.statistics.values())
+    return accounting.discreteness(share, values, n_owners)
 
 
 def effective_multiplier(
@@ -33,10 +36,10 @@ def effective_multiplier(
     used: Encryption,
     n_owners: int,
     n_colluding: int,
-    n_releases: int,
 ) -> float:
     """Noise over sensitivity, both in units of the sums, as the accountant may take it."""
-    shrink = discreteness(used, n_owners, n_colluding, n_releases)[0]
+    share = used.noise_units / math.sqrt(2 * (n_owners - n_colluding))
+    shrink = accounting.discreteness(share, 1, 1)[0]
     noise = used.noise_units * Layout.of(problem, used, n_owners).output_norm / used.output_scale
     return noise / certificate.sensitivity * shrink
 
@@ -57,21 +60,17 @@ def check_plan(plan: TrainingPlan) -> None:
     _require_possible(plan)
     factor = RELATION_FACTOR[certificate.neighboring]
     sensitivity = factor * (1 + certificate.row_slack) + certificate.error
-    multiplier = effective_multiplier(
-        plan.problem,
-        certificate,
-        plan.encryption,
-        guarantee.n_owners,
-        guarantee.n_colluding,
-        guarantee.n_releases,
-    )
-    mu = math.sqrt(plan.optimizer.max_iter) / multiplier
-    delta = accounting.gaussian_delta(guarantee.epsilon, mu)
-    delta += certificate.cost_in_delta
+    owners = (guarantee.n_owners, guarantee.n_colluding)
+    multiplier = effective_multiplier(plan.problem, certificate, plan.encryption, *owners)
+    _require_sound_statistics(plan)
+    delta = math.inf
+    if 0 < guarantee.noise_multiplier < math.inf:
+        delta = accounting.gaussian_delta(guarantee.epsilon, math.sqrt(plan.squared_mu))
+        delta += certificate.cost_in_delta
     if not (
         certificate.sensitivity >= sensitivity * (1 - _ROUNDING)
         and guarantee.noise_multiplier <= multiplier * (1 + _ROUNDING)
-        and guarantee.n_releases == plan.optimizer.max_iter
+        and guarantee.n_releases == plan.optimizer.max_iter + len(plan.preparation.statistics)
         and delta <= guarantee.delta * (1 + _ROUNDING)
     ):
         raise PlanMismatch(
@@ -80,9 +79,31 @@ def check_plan(plan: TrainingPlan) -> None:
         )
 
 
+def _require_sound_statistics(plan: TrainingPlan) -> None:
+    """Refuse statistics with more noise multiplier than their noise and sensitivity give."""
+    problem, prepared, guarantee = plan.problem, plan.preparation, plan.guarantee
+    for name, statistic in prepared.statistics.items():
+        sensitivity = statistics.sensitivity(
+            name, problem, prepared.box, statistic.grid_bits, plan.certificate.neighboring
+        )
+        multiplier = preparation.effective_multiplier(
+            statistic, guarantee.n_owners, guarantee.n_colluding
+        )
+        if not (
+            statistic.length == statistics.length(name, problem)
+            and 0 < sensitivity * (1 - _ROUNDING) <= statistic.sensitivity < math.inf
+            and 0 < statistic.noise_multiplier <= multiplier * (1 + _ROUNDING)
+        ):
+            raise PlanMismatch(
+                f"this plan claims a noise multiplier of {statistic.noise_multiplier:.4g} for the "
+                f"{name}, but its noise and sensitivity give {multiplier:.4g}; do not use it."
+            )
+
+
 def _require_possible(plan: TrainingPlan) -> None:
     """Refuse figures that no plan can have: they would pass for small ones."""
     problem, certificate = plan.problem, plan.certificate
+    released = plan.preparation.statistics
     never_negative = (
         certificate.row_slack,
         certificate.margin_slack,
@@ -108,6 +129,8 @@ def _require_possible(plan: TrainingPlan) -> None:
         and steps[-1] >= largest * (1 - _ROUNDING)
         and certificate.polynomials[-1].radius >= (reach + certificate.margin_slack)
         and 1e-100 < problem.data_norm < 1e100
+        and 0 < plan.preparation.box <= problem.data_norm
+        and all(s.length >= 1 and 1 <= s.grid_bits <= 40 for s in released.values())
     ):
         raise PlanMismatch(
             "this plan has figures that none can have: a negative slack, weights of classes above "

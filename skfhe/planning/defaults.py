@@ -12,7 +12,35 @@ from ..plan import Optimizer, Problem
 from ..privacy import accounting
 from ..privacy.sensitivity import RELATION_FACTOR
 
-INTERCEPT_COLUMN = 0.25
+# Entry of the intercept for one output, where it is shortened with the row, and for several.
+_INTERCEPT, _INTERCEPTS = 0.5, 0.2
+# Beyond, factorising the second moments would take longer than the training.
+_MOST_PRECONDITIONED = 1000
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How rows and gradients are prepared.
+
+    Attributes
+    ----------
+    shares : dict of str to float
+        For every statistic, in order, its share of the run's mu^2.
+    box, radius, scale_columns, damping, floor
+        As in `skfhe.plan.Preparation`.
+    """
+
+    shares: dict[str, float]
+    box: float
+    radius: float
+    scale_columns: bool
+    damping: float
+    floor: float
+
+    @property
+    def left(self) -> float:
+        """The share of mu^2 that gradients have."""
+        return 1 - sum(self.shares.values())
 
 
 @dataclass(frozen=True)
@@ -29,6 +57,8 @@ class Request:
     C: float | str
     class_weight: tuple[float, ...]
     fit_intercept: bool
+    standardize: bool
+    precondition: bool | str
     data_norm: float | str
     weight_norm: float | str
     approximation: str
@@ -41,7 +71,7 @@ class Request:
 
 def resolve(
     request: Request, n_samples: int, n_features: int, n_classes: int
-) -> tuple[Problem, Optimizer]:
+) -> tuple[Problem, Recipe, Optimizer]:
     """Fill in every "auto".
 
     Parameters
@@ -51,7 +81,8 @@ def resolve(
     n_samples, n_features, n_classes : int
         Shape of the data, public.
     """
-    data_norm = _or(request.data_norm, math.sqrt(n_features) / 3)
+    usual = math.sqrt(n_features) / 3
+    data_norm = _or(request.data_norm, 2 * usual if request.standardize else usual)
     if not 1e-100 < data_norm < 1e100:
         raise ValueError(f"data_norm must be between 1e-100 and 1e100, got {data_norm!r}.")
     heaviest = max(request.class_weight, default=1.0)
@@ -60,21 +91,63 @@ def resolve(
         n_features,
         n_classes,
         data_norm,
-        INTERCEPT_COLUMN if request.fit_intercept else 0.0,
+        (_INTERCEPT if n_classes == 2 else _INTERCEPTS) if request.fit_intercept else 0.0,
         tuple(weight / heaviest for weight in request.class_weight),
     )
     signal = _signal(request, problem)
-    max_iter = int(_or(request.max_iter, min(40, max(8, round(10 * (signal / 10) ** 0.35)))))
-    travel = min(2 * signal**1.5, 5000.0)
+    travel = min(signal**1.5, 5000.0)
+    recipe = _recipe(request, problem, travel)
+    course = _newton if "curvature" in recipe.shares else _nesterov
+    distance = travel if "moments" in recipe.shares else 2 * travel
+    max_iter, learning_rate, momentum, averaging = course(request.max_iter, signal, distance)
     C = _or(request.C, math.inf)
-    return problem, Optimizer(
-        max_iter=max_iter,
-        learning_rate=_or(request.learning_rate, min(4 * travel / max_iter**2, 16.0)),
-        momentum=_or(request.momentum, max(0.0, 1 - 2.5 / max_iter)),
-        averaging=_or(request.averaging, 0.25),
-        regularization=1 / (C * heaviest * n_samples * data_norm**2),
-        weight_norm=_or(request.weight_norm, _weight_norm(problem, signal)),
+    return (
+        problem,
+        recipe,
+        Optimizer(
+            max_iter=max_iter,
+            learning_rate=_or(request.learning_rate, learning_rate),
+            momentum=_or(request.momentum, momentum),
+            averaging=_or(request.averaging, averaging),
+            regularization=1 / (C * heaviest * n_samples),
+            weight_norm=_or(request.weight_norm, _weight_norm(problem, signal)),
+        ),
     )
+
+
+def _recipe(request: Request, problem: Problem, travel: float) -> Recipe:
+    precondition = request.precondition
+    if isinstance(precondition, str):
+        precondition = problem.n_features <= _MOST_PRECONDITIONED
+    shares = {}
+    if request.standardize:
+        shares["moments"] = 0.1
+    if precondition:
+        shares["curvature"] = 0.1
+    # A norm that is given says nothing of single columns unless it is below that of all.
+    typical = 1.5 * problem.data_norm / math.sqrt(problem.n_features)
+    return Recipe(
+        shares,
+        box=min(problem.data_norm, max(1.0, typical)),
+        radius=0.85 if problem.n_outputs == 1 else 0.7,
+        scale_columns=problem.n_outputs == 1,
+        damping=0.8,
+        floor=1 / travel,
+    )
+
+
+def _newton(max_iter: int | str, signal: float, travel: float) -> tuple[int, float, float, float]:
+    """Steps, learning rate, momentum and averaging with a preconditioner: few steps."""
+    steps = int(_or(max_iter, min(12, max(3, round(3 * (signal / 10) ** 0.25)))))
+    return steps, 1.0, 0.4, 0.5
+
+
+def _nesterov(
+    max_iter: int | str, signal: float, travel: float
+) -> tuple[int, float, float, float]:
+    """The same without one: accelerated steps that travel far along weak directions."""
+    steps = int(_or(max_iter, min(40, max(8, round(10 * (signal / 10) ** 0.35)))))
+    return steps, min(4 * travel / steps**2, 16.0), max(0.0, 1 - 2.5 / steps), 0.25
 
 
 def _or(value: float | str, automatic: float) -> float:
@@ -95,5 +168,5 @@ def _signal(request: Request, problem: Problem) -> float:
 
 def _weight_norm(problem: Problem, signal: float) -> float:
     if problem.n_outputs == 1:
-        return 40.0
-    return min(40.0, max(1.0, signal / 5))
+        return 20.0
+    return min(20.0, max(5.0, signal / 4))

@@ -7,7 +7,7 @@ from numbers import Integral
 
 from ..approximation import PolynomialApproximation
 from ..crypto.parameters import CKKSParameters
-from ..plan import Certificate, Guarantee, TrainingPlan
+from ..plan import Certificate, Encryption, Guarantee, Preparation, Problem, TrainingPlan
 from ..privacy import accounting
 from ..privacy.sensitivity import (
     RELATION_FACTOR,
@@ -15,7 +15,7 @@ from ..privacy.sensitivity import (
     least_contributions,
     row_norm,
 )
-from . import defaults, encryption
+from . import defaults, encryption, preparation
 from .bounds import Requirement
 from .checks import check_plan, discreteness, effective_multiplier
 from .defaults import Request
@@ -100,14 +100,15 @@ def make_plan(
             f"epsilon must be above 0 and at most {MAX_EPSILON:g}, and delta between 0 and 1, "
             f"got epsilon={request.epsilon} and delta={request.delta}."
         )
-    problem, optimizer = defaults.resolve(request, n_samples, n_features, n_classes)
+    problem, recipe, optimizer = defaults.resolve(request, n_samples, n_features, n_classes)
     norm = row_norm(problem.intercept_column)
     largest_reach = abs(problem.prior_margin) + optimizer.weight_norm * norm
     polynomials = _polynomials(request, largest_reach)
     largest = max(p.residual_bound() for p in polynomials) * norm * math.sqrt(problem.n_outputs)
     contributions = contribution_table(problem.n_outputs, problem.intercept_column, largest)
     spare = request.delta * (1 - accounting.DELTA_SHARE)
-    multiplier = accounting.calibrate(request.epsilon, spare, optimizer.max_iter)
+    # The noise multiplier of a single release that may spend everything.
+    single = accounting.calibrate(request.epsilon, spare, 1)
     factor = RELATION_FACTOR[request.neighboring]
     chosen = encryption.choose(
         Requirement(
@@ -118,7 +119,7 @@ def make_plan(
             row_norm=norm,
             weight_norm=optimizer.weight_norm
             + abs(problem.prior_margin) / (problem.intercept_column or 1.0),
-            noise_multiplier=multiplier,
+            noise_multiplier=single * math.sqrt(optimizer.max_iter / recipe.left),
             relation_factor=factor,
             n_releases=optimizer.max_iter,
             failure=request.delta * FAILURE_SHARE,
@@ -130,7 +131,14 @@ def make_plan(
         ),
         context,
     )
-    bounds = chosen.bounds
+    bounds, owners = chosen.bounds, (n_owners, n_colluding)
+    prepared = _prepared(request, problem, recipe, chosen.encryption, single, owners)
+    told = sum(
+        preparation.flooding(
+            statistic, chosen.encryption, n_owners, n_colluding, request.delta * FAILURE_SHARE
+        )
+        for statistic in prepared.statistics.values()
+    )
     certificate = Certificate(
         polynomials=polynomials,
         contributions=contributions,
@@ -140,25 +148,58 @@ def make_plan(
         error=bounds.error,
         sensitivity=factor * (1 + bounds.row_slack) + bounds.error,
         error_probability=request.delta * FAILURE_SHARE,
-        discreteness=discreteness(chosen.encryption, n_owners, n_colluding, optimizer.max_iter)[1],
+        discreteness=discreteness(chosen.encryption, prepared, *owners, optimizer.max_iter)[1],
     )
     plan = TrainingPlan(
         problem,
+        prepared,
         optimizer,
         certificate,
         Guarantee(
             epsilon=request.epsilon,
             delta=request.delta,
             noise_multiplier=effective_multiplier(
-                problem, certificate, chosen.encryption, n_owners, n_colluding, optimizer.max_iter
+                problem, certificate, chosen.encryption, *owners
             ),
-            n_releases=optimizer.max_iter,
+            n_releases=optimizer.max_iter + len(recipe.shares),
             n_owners=n_owners,
             n_colluding=n_colluding,
-            flooding=bounds.flooding,
+            flooding=bounds.flooding + told,
         ),
         chosen.encryption,
         chosen.prediction,
     )
     check_plan(plan)
     return plan
+
+
+def _prepared(
+    request: Request,
+    problem: Problem,
+    recipe: defaults.Recipe,
+    used: Encryption,
+    single: float,
+    owners: tuple[int, int],
+) -> Preparation:
+    """The statistics of the recipe, with their grids and noise."""
+    statistics = {
+        name: preparation.choose(
+            name,
+            problem,
+            recipe.box,
+            request.neighboring,
+            used,
+            single / math.sqrt(share),
+            *owners,
+        )
+        for name, share in recipe.shares.items()
+    }
+    return Preparation(
+        moments=statistics.get("moments"),
+        curvature=statistics.get("curvature"),
+        box=recipe.box,
+        radius=recipe.radius,
+        scale_columns=recipe.scale_columns,
+        damping=recipe.damping,
+        floor=recipe.floor,
+    )

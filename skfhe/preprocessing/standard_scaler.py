@@ -180,6 +180,7 @@ class DPStandardScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             delta=float(self.delta),
             nominal_epsilon=float(self.epsilon),
             noise_multiplier=mechanism.noise_multiplier,
+            squared_mu=mechanism.squared_mu,
             sensitivity=mechanism.sensitivity,
             n_releases=mechanism.n_releases,
             neighboring=self.neighboring,

@@ -1,14 +1,14 @@
 """What several fits cost together, each of which may depend on all earlier ones.
 
-Every mechanism of this package is a number of Gaussian releases with one noise multiplier, plus a
-small probability that its bound on encryption errors fails, plus what integer noise costs over
-continuous noise. So their composition needs three sums only:
+Every mechanism of this package is a number of Gaussian releases, plus a small probability that its
+bound on encryption errors fails, plus what integer noise costs over continuous noise. So their
+composition needs three sums only:
 
-- **mu^2 = sum T_i / m_i^2.** Gaussian releases compose to one Gaussian release, also when each is
-  chosen after the earlier ones have been seen, as long as a limit on the sum was fixed in advance
-  (A. Smith, A. Thakurta, "Fully adaptive composition for Gaussian differential privacy",
-  arXiv 2210.17520; A. Koskela, M. Tobaben, A. Honkela, "Individual privacy accounting with
-  Gaussian differential privacy", arXiv 2209.15596).
+- **mu^2 = sum 1 / m_i^2** over releases, m_i the noise multiplier. Gaussian releases compose to
+  one Gaussian release, also when each is chosen after the earlier ones have been seen, as long as
+  a limit on the sum was fixed in advance (A. Smith, A. Thakurta, "Fully adaptive composition for
+  Gaussian differential privacy", arXiv 2210.17520; A. Koskela, M. Tobaben, A. Honkela, "Individual
+  privacy accounting with Gaussian differential privacy", arXiv 2209.15596).
 - **beta = sum beta_i.** Let `bad` be the event that some release of a pair of neighbours differs
   by more than its sensitivity. It is a function of the outputs and of the encryption's randomness
   and keys, which have the same law for both neighbours. Replace the releases by data-independent
@@ -35,11 +35,11 @@ from . import accounting
 class Releases(Protocol):
     """What composition needs to know of a mechanism.
 
-    A noise multiplier of zero stands for noise that does not count, because it was seeded.
+    `squared_mu` is the sum of 1/m^2 over its releases; infinite if the noise was seeded.
     """
 
     @property
-    def noise_multiplier(self) -> float: ...
+    def squared_mu(self) -> float: ...
     @property
     def n_releases(self) -> int: ...
     @property
@@ -55,7 +55,8 @@ class Composition:
     Attributes
     ----------
     squared_mu : float
-        Sum of n_releases / noise_multiplier^2; infinite if some noise was seeded.
+        Sum over all releases of one over the squared noise multiplier; infinite if some noise
+        was seeded.
     error_probability : float
         Sum of the probabilities that encryption errors exceed their bounds.
     discreteness : float
@@ -71,10 +72,7 @@ class Composition:
         """Compose mechanisms; those without a release cost nothing."""
         made = [one for one in mechanisms if one.n_releases]
         return cls(
-            squared_mu=math.fsum(
-                one.n_releases / one.noise_multiplier**2 if one.noise_multiplier else math.inf
-                for one in made
-            ),
+            squared_mu=math.fsum(one.squared_mu for one in made),
             error_probability=math.fsum(one.error_probability for one in made),
             discreteness=math.fsum(one.discreteness for one in made),
         )

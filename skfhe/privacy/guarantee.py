@@ -22,23 +22,31 @@ class PrivacyGuarantee:
     nominal_epsilon : float
         The epsilon that unseeded noise gives.
     noise_multiplier : float
-        Noise spread over sensitivity of every release.
+        Noise spread over sensitivity of every gradient release.
+    squared_mu : float
+        Sum over all releases of one over the squared noise multiplier.
     sensitivity : float
         Of a release, in units of the bound S that follows the weights.
     n_releases : int
-        Gaussian releases that were made.
+        Gaussian releases that were made, those that prepare the rows included.
     neighboring : str
         "add_remove" (a row against a zero row, n public) or "replace_one".
     guaranteed : bool
         Whether the noise came from the operating system.
     error_probability, discreteness : float
         What encryption errors and integer noise cost of delta (`skfhe.plan.Certificate`).
+
+    Notes
+    -----
+    With the noise multiplier m_i of release i, all releases together are mu-Gaussian
+    differentially private with mu^2 = sum 1/m_i^2 (docs/mathematics.md, statement 3).
     """
 
     epsilon: float
     delta: float
     nominal_epsilon: float
     noise_multiplier: float
+    squared_mu: float
     sensitivity: float
     n_releases: int
     neighboring: str
@@ -55,6 +63,7 @@ class PrivacyGuarantee:
             delta=terms.delta,
             nominal_epsilon=terms.epsilon,
             noise_multiplier=terms.noise_multiplier,
+            squared_mu=plan.squared_mu,
             sensitivity=certificate.sensitivity,
             n_releases=n_releases,
             neighboring=certificate.neighboring,

@@ -161,10 +161,10 @@ class PrivacyLedger:
         ----------
         mechanism : str
             Its name.
-        releases : object with noise_multiplier, n_releases, error_probability, discreteness
+        releases : object with squared_mu, n_releases, error_probability, discreteness
             What it will release.
         neighboring : str
-            The relation that the noise multiplier refers to.
+            The relation that the noise refers to.
         digest : str
             The plan's.
         seeded : bool
@@ -201,7 +201,7 @@ class PrivacyLedger:
                 dataset=self.dataset,
                 neighboring=neighboring,
                 digest=digest,
-                noise_multiplier=0.0 if seeded else float(releases.noise_multiplier),
+                squared_mu=math.inf if seeded else float(releases.squared_mu),
                 n_releases=int(releases.n_releases),
                 error_probability=float(releases.error_probability),
                 discreteness=float(releases.discreteness),
@@ -210,16 +210,26 @@ class PrivacyLedger:
             write(connection, entry)
             return entry.token
 
-    def settle(self, token: str, n_releases: int) -> None:
+    def settle(self, token: str, n_releases: int, squared_mu: float) -> None:
         """Correct an entry whose mechanism has ended early to the releases that were made.
 
-        For whoever knows that no further release can follow: the key is destroyed. The number
-        only ever decreases.
+        For whoever knows that no further release can follow: the key is destroyed. The figures
+        only ever decrease.
+
+        Parameters
+        ----------
+        token : str
+            The entry's name.
+        n_releases : int
+            How many were made.
+        squared_mu : float
+            Sum over these of one over the squared noise multiplier.
         """
         with self._store.transaction() as connection:
             connection.execute(
-                "UPDATE entries SET n_releases = min(n_releases, ?) WHERE token = ?",
-                (max(0, int(n_releases)), token),
+                "UPDATE entries SET n_releases = min(n_releases, ?), "
+                "squared_mu = min(squared_mu, ?) WHERE token = ?",
+                (max(0, int(n_releases)), max(0.0, float(squared_mu)), token),
             )
 
     def _require(self, before: Composition, after: Composition, mechanism: str) -> None:
@@ -243,17 +253,17 @@ def _largest_mu(epsilon: float, delta: float) -> float:
 
 def _require_possible(releases: Releases) -> None:
     """Refuse figures that would not count, or count backwards."""
-    n, multiplier = releases.n_releases, releases.noise_multiplier
+    n, squared_mu = releases.n_releases, releases.squared_mu
     costs = (releases.error_probability, releases.discreteness)
     if not (
         isinstance(n, Integral)
         and n >= 1
-        and 0 <= multiplier < math.inf
+        and squared_mu > 0
         and all(0 <= cost < math.inf for cost in costs)
     ):
         raise ValueError(
-            "a mechanism must have at least one release, and a noise multiplier and costs that "
-            f"are finite and not negative, got n_releases={n!r}, noise_multiplier={multiplier!r}, "
+            "a mechanism must have at least one release, a positive squared_mu, and costs that "
+            f"are finite and not negative, got n_releases={n!r}, squared_mu={squared_mu!r}, "
             f"error_probability={costs[0]!r}, discreteness={costs[1]!r}."
         )
 

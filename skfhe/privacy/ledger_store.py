@@ -27,7 +27,7 @@ _SCHEMA = (
     "CREATE TABLE budget (name TEXT NOT NULL, epsilon REAL NOT NULL, delta REAL NOT NULL)",
     "CREATE TABLE entries (number INTEGER PRIMARY KEY, token TEXT NOT NULL, time TEXT NOT NULL, "
     "mechanism TEXT NOT NULL, dataset TEXT NOT NULL, neighboring TEXT NOT NULL, "
-    "digest TEXT NOT NULL, noise_multiplier REAL NOT NULL, n_releases INTEGER NOT NULL, "
+    "digest TEXT NOT NULL, squared_mu REAL NOT NULL, n_releases INTEGER NOT NULL, "
     "error_probability REAL NOT NULL, discreteness REAL NOT NULL)",
 )
 _BUSY_SECONDS = 60.0
@@ -53,8 +53,9 @@ class LedgerEntry:
         "add_remove" or "replace_one".
     digest : str
         The training plan's, empty where there is none.
-    noise_multiplier : float
-        Noise spread over sensitivity of every release; 0 if the noise was seeded.
+    squared_mu : float
+        Sum over its releases of one over the squared noise multiplier; infinite if the noise was
+        seeded.
     n_releases : int
         Gaussian releases.
     error_probability, discreteness : float
@@ -68,7 +69,7 @@ class LedgerEntry:
     dataset: str
     neighboring: str
     digest: str
-    noise_multiplier: float
+    squared_mu: float
     n_releases: int
     error_probability: float
     discreteness: float

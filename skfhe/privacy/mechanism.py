@@ -121,6 +121,11 @@ class GaussianMechanism:
         )
 
     @property
+    def squared_mu(self) -> float:
+        """One over the squared noise multiplier."""
+        return 1 / self.noise_multiplier**2
+
+    @property
     def spread(self) -> float:
         """Standard deviation of the noise, in the values' own units."""
         return math.ldexp(self.sigma_units, self.exponent)

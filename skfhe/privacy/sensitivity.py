@@ -1,12 +1,14 @@
 r"""How much one row can move a gradient sum: certificates without clipping.
 
-A row x~ = (x, b) with ||x|| <= 1 (rows are divided by ``data_norm``) and its targets y add
-(p(z) - y) x~^T to the sum, z_k = b w_kb + <w_k, x>. With X = sqrt(1 + b^2) its L2 norm is
+A stored row x~ = (x, s b) with ||x|| <= 1, 0 <= s <= 1 (`skfhe.privacy.frame`), and its targets
+y add (p(z) - y) x~^T to the sum, z_k = s b w_kb + <w_k, x>. s is the factor that a long row was
+shortened by if there is one output, and 1 if there are several. With X = sqrt(1 + b^2) its L2
+norm is
 
     ||p(z) - y||_2 ||x~||_2 <= X max_{z, y} ||p(z) - y||_2 =: S,
 
-the maximum taken over what z can be at the weights that are used (the interval about the
-intercept's share, of half-width ||w_k||) and over one true class. Then, with n public,
+the maximum taken over what z can be at the weights that are used (within ||w_k|| of the
+intercept's share s b w_kb) and over one true class. Then, with n public,
 
 - `add_remove` (a row against one that is zero in all its slots, features, intercept and labels,
   like padding): Delta = S, because such a row has z = 0, p - 1/2 = 0 and contributes zero;
@@ -65,8 +67,9 @@ def contribution_bound(
 
     Notes
     -----
-    One output: the interval's ends and the critical points of p decide. Several outputs: for
-    the true class c, maximise F_c(u) = sum_k f_k(u_k), f_k(u) = (p(m_k + u) - [k = c])^2, over
+    One output: margins lie within ||w|| of s b w_b, and so of the segment from 0 to b w_b; the
+    ends of that interval and the critical points of p decide. Several outputs: for the true
+    class c, maximise F_c(u) = sum_k f_k(u_k), f_k(u) = (p(m_k + u) - [k = c])^2, over
     |u_k| <= h_k and sum_k u_k^2 <= rho^2, where m_k is the intercept's share, h_k = ||w_k|| and
     rho the operator norm of the weights without the intercept's. Weak duality gives, for every
     multiplier mu >= 0,
@@ -82,7 +85,8 @@ def contribution_bound(
     half = np.linalg.norm(body, axis=0) + margin_slack
     norm = row_norm(intercept_column)
     if weights.shape[1] == 1:
-        low, high = approximation.range_on(middle - half, middle + half)
+        ends = np.minimum(middle, 0.0) - half, np.maximum(middle, 0.0) + half
+        low, high = approximation.range_on(*ends)
         return norm * max(float(np.max(np.abs([p, 1 - p]))) for p in (low, high))
     edges = np.linspace(-1.0, 1.0, _CELLS + 1)
     centre = (edges[1:] + edges[:-1]) / 2

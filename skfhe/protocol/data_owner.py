@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +17,12 @@ from ..exceptions import PlanMismatch
 from ..packing import Layout
 from ..plan import TrainingPlan
 from ..planning import check_plan
+from ..privacy.frame import Frame
 from ..privacy.noise import RandomBytes, discrete_gaussian
+from ..privacy.statistics import integer_sums
 from . import messages
 from .dataset import EncryptedDataset
+from .preparation import plain_frame, unpack_frame
 from .schemes import plan_scheme
 
 
@@ -90,7 +94,8 @@ class DataOwner:
         self._run = run
         self._owner = owner
         self._random_bytes = random_bytes
-        self._noised: set[int] = set()
+        self._noised: set[str | int] = set()
+        self._frame = None if plan.preparation.moments else plain_frame(plan)
 
     def __reduce__(self):
         raise TypeError("a data owner does not pickle: two copies would use noise twice.")
@@ -130,8 +135,51 @@ class DataOwner:
         """
         return check_rows(X, self.plan.problem.data_norm)
 
+    def statistic(self, name: str, X) -> bytes:
+        """This owner's share of a statistic that prepares the training; each only once.
+
+        The sum over its rows and its noise, added up before they are encrypted.
+
+        Parameters
+        ----------
+        name : {"moments", "curvature"}
+            One of the plan's. The curvature is that of the stored rows, so it needs `adopt` first
+            where the plan has moments.
+        X : ndarray or sparse matrix of shape (n, n_features)
+            All rows of this owner.
+
+        Raises
+        ------
+        PlanMismatch
+            If the plan has no such statistic, it was made before, or rows do not fit the plan.
+        """
+        statistic = self.plan.preparation.statistics.get(name)
+        if statistic is None or name in self._noised:
+            raise PlanMismatch(
+                f"statistics are made once each, of {[*self.plan.preparation.statistics]}, "
+                f"got {name!r}" + ("." if statistic is None else " again.")
+            )
+        self._check(X)
+        frame = plain_frame(self.plan) if name == "moments" else self._adopted()
+        values = integer_sums(name, self.plan, frame, X)
+        self._noised.add(name)
+        sigma = self._share(statistic.noise_units)
+        values += discrete_gaussian(sigma, len(values), self._random_bytes)
+        size = self.plan.encryption.poly_modulus_degree
+        padded = np.zeros(-(-len(values) // size) * size, dtype=np.int64)
+        padded[: len(values)] = values
+        level = self.plan.encryption.product_level
+        sections = [
+            self._encryptor.encrypt_integers(part, 1.0, level) for part in padded.reshape(-1, size)
+        ]
+        return self._noise_message("statistic", sections, name=name)
+
+    def adopt(self, frame: bytes) -> None:
+        """Take the key holder's frame, made from the moments: how rows are to be stored."""
+        self._frame = unpack_frame(frame, self.plan, self._run)
+
     def encrypt(self, X, targets: NDArray) -> Iterator[bytes]:
-        """Encrypt rows chunk by chunk; rows beyond the norm bound are shortened to it.
+        """Encrypt rows chunk by chunk, centred, scaled and shortened as the frame says.
 
         Parameters
         ----------
@@ -146,11 +194,8 @@ class DataOwner:
             One message for the evaluator.
         """
         problem, layout = self.plan.problem, self._layout
-        if X.shape[1] != problem.n_features or X.shape[0] > problem.n_samples:
-            raise PlanMismatch(
-                f"rows must be at most {problem.n_samples} of {problem.n_features} features, "
-                f"as the plan says, got {X.shape[0]} of {X.shape[1]}."
-            )
+        self._check(X)
+        frame = self._adopted()
         targets = np.asarray(targets)
         if len(targets) != X.shape[0] or not np.isin(targets, np.arange(problem.n_classes)).all():
             raise ValueError(
@@ -162,18 +207,10 @@ class DataOwner:
         for index, start in enumerate(range(0, X.shape[0], layout.rows_per_chunk)):
             part = slice(start, start + layout.rows_per_chunk)
             rows = X[part].toarray() if sparse.issparse(X) else np.asarray(X[part], dtype=float)
-            yield self._encrypt_chunk(index, rows, targets[part])
+            yield self._encrypt_chunk(index, frame.rows(rows), targets[part])
 
     def _encrypt_chunk(self, index: int, rows: NDArray, targets: NDArray) -> bytes:
         problem, used, layout = self.plan.problem, self.plan.encryption, self._layout
-        if not np.isfinite(rows).all():
-            raise ValueError(
-                "rows must be finite numbers, got NaN or infinity; impute them first."
-            )
-        norms = np.linalg.norm(rows, axis=1, keepdims=True)
-        rows = rows / np.maximum(norms, problem.data_norm)
-        if problem.intercept_column:
-            rows = np.hstack([rows, np.full((len(rows), 1), problem.intercept_column)])
         if problem.n_outputs == 1:
             outputs = (targets == 1)[:, None]
         else:
@@ -195,10 +232,16 @@ class DataOwner:
         )
 
     def dataset(self, X, targets: NDArray) -> EncryptedDataset:
-        """This owner's part of a data set: all rows, and noise for every step."""
+        """This owner's part of a data set: all rows, and noise for every step.
+
+        With the curvature, if the plan has it; a plan with moments needs `adopt` first.
+        """
+        curvature = ()
+        if self.plan.preparation.curvature:
+            curvature = (self.statistic("curvature", X),)
         chunks = tuple(self.encrypt(X, targets))
-        noise = tuple(self.noise(step) for step in range(self.plan.guarantee.n_releases))
-        return EncryptedDataset(self.plan.digest, X.shape[0], chunks, (noise,))
+        noise = tuple(self.noise(step) for step in range(self.plan.optimizer.max_iter))
+        return EncryptedDataset(self.plan.digest, X.shape[0], chunks, (noise,), curvature)
 
     def noise(self, step: int) -> bytes:
         """This owner's share of the noise of one step, encrypted; each step only once.
@@ -211,26 +254,54 @@ class DataOwner:
         PlanMismatch
             If noise for this step was made before: the same run and step never get two.
         """
-        guarantee, used = self.plan.guarantee, self.plan.encryption
-        if step in self._noised or not 0 <= step < guarantee.n_releases:
+        used, max_iter = self.plan.encryption, self.plan.optimizer.max_iter
+        if step in self._noised or not 0 <= step < max_iter:
             raise PlanMismatch(
-                f"noise is made once for each of the plan's {guarantee.n_releases} steps, "
+                f"noise is made once for each of the plan's {max_iter} steps, "
                 f"got step {step}" + (" again." if step in self._noised else ".")
             )
         self._noised.add(step)
-        honest = guarantee.n_owners - guarantee.n_colluding
-        sigma = math.isqrt(-(-(used.noise_units**2) // honest) - 1) + 1
+        sigma = self._share(used.noise_units)
         values = discrete_gaussian(sigma, used.poly_modulus_degree, self._random_bytes)
         ciphertext = self._encryptor.encrypt_integers(values, used.output_scale, 0)
+        return self._noise_message("noise", [ciphertext], step=step)
+
+    def _share(self, noise_units: int) -> int:
+        """sigma of this owner's noise: the least integer with sigma^2 (M - c) >= noise_units^2."""
+        honest = self.plan.guarantee.n_owners - self.plan.guarantee.n_colluding
+        return math.isqrt(-(-(noise_units**2) // honest) - 1) + 1
+
+    def _noise_message(self, kind: str, sections: list[bytes], **fields: Any) -> bytes:
         return messages.pack(
-            "noise",
+            kind,
             self.plan.digest,
-            [ciphertext],
+            sections,
             run=self._run,
-            step=step,
             owner=self._owner,
             seeded=self._random_bytes is not os.urandom,
+            **fields,
         )
+
+    def _adopted(self) -> Frame:
+        if self._frame is None:
+            raise PlanMismatch(
+                "the plan centres and scales rows: send statistic('moments', X), and adopt the "
+                "key holder's frame, before rows are encrypted."
+            )
+        return self._frame
+
+    def _check(self, X) -> None:
+        """Refuse rows of the wrong shape, or that are no numbers."""
+        problem = self.plan.problem
+        if X.shape[1] != problem.n_features or X.shape[0] > problem.n_samples:
+            raise PlanMismatch(
+                f"rows must be at most {problem.n_samples} of {problem.n_features} features, "
+                f"as the plan says, got {X.shape[0]} of {X.shape[1]}."
+            )
+        if not np.isfinite(X.data if sparse.issparse(X) else X).all():
+            raise ValueError(
+                "rows must be finite numbers, got NaN or infinity; impute them first."
+            )
 
 
 def check_rows(X, data_norm: float) -> RowCheck:

@@ -19,12 +19,15 @@ class EncryptedDataset:
         One message per chunk of rows: a ciphertext per group of columns, then the labels.
     noise : tuple of tuple of bytes
         For every owner, its encrypted noise share of every step, for one run.
+    curvature : tuple of bytes
+        For every owner, its noised share of the second moments; empty if the plan has none.
     """
 
     plan_digest: str
     n_samples: int
     chunks: tuple[bytes, ...]
     noise: tuple[tuple[bytes, ...], ...]
+    curvature: tuple[bytes, ...] = ()
 
     @property
     def n_bytes(self) -> int:
@@ -45,7 +48,9 @@ class EncryptedDataset:
             )
         chunks = tuple(chunk for part in parts for chunk in part.chunks)
         noise = tuple(shares for part in parts for shares in part.noise)
-        return cls(digests.pop(), sum(part.n_samples for part in parts), chunks, noise)
+        curvature = tuple(share for part in parts for share in part.curvature)
+        n_samples = sum(part.n_samples for part in parts)
+        return cls(digests.pop(), n_samples, chunks, noise, curvature)
 
     def __repr__(self) -> str:
         return (

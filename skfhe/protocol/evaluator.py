@@ -95,6 +95,56 @@ class Evaluator:
         self._admitted.add((owner, chunk))
         self._rows += rows
 
+    def aggregate(self, name: str, shares: Sequence[bytes]) -> bytes:
+        """Add up the owners' encrypted, noised shares of a statistic.
+
+        Parameters
+        ----------
+        name : {"moments", "curvature"}
+            One of the plan's.
+        shares : sequence of bytes
+            One message of every owner, for this very run.
+
+        Returns
+        -------
+        reply : bytes
+            For the key holder's `prepare`.
+        """
+        statistic = self.plan.preparation.statistics.get(name)
+        if statistic is None:
+            raise PlanMismatch(f"the plan has no statistic {name!r}.")
+        n_sections = -(-statistic.length // self.plan.encryption.poly_modulus_degree)
+        total: list[Any] = []
+        for sections in self._shares("statistic", shares, n_sections, name=name):
+            loaded = [self._backend.load(section) for section in sections]
+            total = [*map(self._backend.add, total, loaded)] if total else loaded
+        return messages.pack(
+            "statistics",
+            self.plan.digest,
+            [self._backend.save(part) for part in total],
+            run=self._run,
+            name=name,
+            seeded=self.noise_seeded,
+        )
+
+    def _shares(
+        self, kind: str, shares: Sequence[bytes], n_sections: int, **bound: Any
+    ) -> list[list[memoryview]]:
+        """The sections of every owner's message, for this run; notes whether noise was seeded."""
+        opened = [
+            messages.unpack(
+                share, kind, self.plan.digest, n_sections, run=self._run, owner=owner, **bound
+            )
+            for owner, share in enumerate(shares)
+        ]
+        if len(opened) != self.plan.guarantee.n_owners:
+            raise PlanMismatch(
+                f"every one of the {self.plan.guarantee.n_owners} owners must send its noise, "
+                f"got {len(opened)}."
+            )
+        self.noise_seeded |= any(header.get("seeded") is not False for header, _ in opened)
+        return [sections for _, sections in opened]
+
     def step(self, weights: bytes, noise: Sequence[bytes]) -> bytes:
         """One encrypted, noised gradient sum.
 
@@ -127,15 +177,7 @@ class Evaluator:
             divisor = certificate.contributions[_index(header["contribution"])]
         except (IndexError, KeyError, TypeError):
             raise PlanMismatch("the weights name an entry that the plan's tables lack.") from None
-        shares = [
-            messages.unpack(share, "noise", digest, 1, owner=owner, **bound)
-            for owner, share in enumerate(noise)
-        ]
-        if len(shares) != plan.guarantee.n_owners:
-            raise PlanMismatch(
-                f"every one of the {plan.guarantee.n_owners} owners must send its noise, "
-                f"got {len(shares)}."
-            )
+        shares = self._shares("noise", noise, 1, step=self._next_step)
         total = gradient(
             self._arithmetic,
             self._layout,
@@ -144,8 +186,7 @@ class Evaluator:
             self._chunks,
             [backend.load(section) for section in sections],
         )
-        for share_header, (share,) in shares:
-            self.noise_seeded = self.noise_seeded or share_header.get("seeded") is not False
+        for (share,) in shares:
             total = backend.add(total, backend.load(share))
         self._next_step += 1
         return messages.pack(

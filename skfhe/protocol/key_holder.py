@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,8 +22,10 @@ from ..privacy.guarantee import PrivacyGuarantee
 from ..privacy.ledger import PrivacyLedger
 from ..privacy.releases import ReleaseLedger
 from ..privacy.sensitivity import contribution_bound, least_contributions, reach
+from ..privacy.statistics import largest
 from . import messages
 from .optimizer import ProjectedNesterov
+from .preparation import fitted_frame, pack_frame, plain_frame, preconditioner
 from .schemes import plan_scheme
 
 
@@ -111,7 +114,11 @@ class KeyHolder:
         self._layout = Layout.of(plan.problem, plan.encryption, plan.guarantee.n_owners)
         self._keys = self.scheme.generate(self._layout.elements)
         self._encryptor: Encryptor | None = self._keys.encryptor()
-        self._optimizer = ProjectedNesterov(plan.problem, plan.optimizer)
+        self._frame = None if plan.preparation.moments else plain_frame(plan)
+        self._optimizer: ProjectedNesterov | None = None
+        self._unprepared = [*plan.preparation.statistics]
+        if not self._unprepared:
+            self._optimizer = ProjectedNesterov(plan, self._frame)
         self._least = least_contributions(
             plan.certificate.polynomials, plan.problem.intercept_column
         )
@@ -151,6 +158,43 @@ class KeyHolder:
             )
         return self._alive()
 
+    def prepare(self, reply: bytes) -> None:
+        """Decrypt a noised statistic, the plan's next, and make a frame or preconditioner of it.
+
+        The same reply again changes nothing.
+
+        Raises
+        ------
+        As `release`.
+        """
+        if not self._new(reply):
+            return
+        if not self._unprepared:
+            raise PlanMismatch("the plan has no statistic that is still to be released.")
+        name = self._unprepared[0]
+        statistic = self.plan.preparation.statistics[name]
+        n_sections = -(-statistic.length // self.plan.encryption.poly_modulus_degree)
+        sections = self._unpack(reply, "statistics", n_sections, name=name)
+        unit = largest(name, self.plan.problem, statistic.grid_bits)
+        level, noise = self.plan.encryption.product_level, statistic.noise_units
+        with self._burning_on_failure():
+            sums = self._decrypt(name, sections, level, 1.0, unit, noise)[: statistic.length]
+            self._unprepared.pop(0)
+            matrix = None
+            if name == "moments":
+                self._frame = fitted_frame(self.plan, sums)
+            else:
+                matrix = preconditioner(self.plan, sums)
+            if not self._unprepared:
+                self._optimizer = ProjectedNesterov(self.plan, self._frame, matrix)
+        self._answered = hashlib.sha256(reply).hexdigest()
+
+    def frame(self) -> bytes:
+        """How rows are to be stored, for the owners' `adopt`; public."""
+        if self._frame is None:
+            raise PlanMismatch("the frame is made from the moments: release these first.")
+        return pack_frame(self._frame, self.plan, self.run)
+
     @property
     def done(self) -> bool:
         """Whether every step has been taken."""
@@ -161,6 +205,8 @@ class KeyHolder:
         encryptor = self._alive()
         if self.done:
             raise PlanMismatch(f"all {self._step} steps of the plan are done; use result().")
+        if self._optimizer is None:
+            raise PlanMismatch(f"the plan releases {self._unprepared} first: use prepare().")
         if self._weights is None:
             self._indices = self._certified(self._optimizer.point)
             certificate, used = self.plan.certificate, self.plan.encryption
@@ -199,27 +245,17 @@ class KeyHolder:
             If the decrypted vector is impossible under the plan; the step is paid for and the
             key destroyed.
         """
-        fingerprint = hashlib.sha256(reply).hexdigest()
-        if fingerprint == self._answered:
+        if not self._new(reply):
             return
-        self._alive()
-        header, (ciphertext,) = messages.unpack(
-            reply, "gradient", self.plan.digest, 1, run=self.run, step=self._step
-        )
-        if self.ledger is not None and not self._seeded and header.get("seeded") is not False:
-            raise PlanMismatch(
-                "an owner's noise came from a seed, which the ledger was not charged for; make "
-                "the key holder with seeded=True, or the noise with the operating system's bytes."
-            )
+        sections = self._unpack(reply, "gradient", 1, step=self._step)
         if self._weights is None:
             raise PlanMismatch(f"step {self._step} has not begun: send weights() first.")
-        self.releases.spend(self._step)
+        scale, noise = self.plan.encryption.output_scale, self.plan.encryption.noise_units
+        unit = scale / self._layout.output_norm
         with self._burning_on_failure():
-            scale = self.plan.encryption.output_scale
-            coefficients = self._keys.decrypt(ciphertext, 0, scale)
-            self._require_possible(coefficients)
+            coefficients = self._decrypt(self._step, sections, 0, scale, unit, noise)
             self._take(self._layout.unpack_sums(coefficients / scale))
-        self._answered = fingerprint
+        self._answered = hashlib.sha256(reply).hexdigest()
         if self.done:
             self.burn()
 
@@ -249,9 +285,7 @@ class KeyHolder:
                 f"the model is released after all {self.plan.optimizer.max_iter} steps, "
                 f"{self._step} are done."
             )
-        problem, weights = self.plan.problem, self._optimizer.result()
-        body = weights[: problem.n_features] / problem.data_norm
-        return np.vstack([body, weights[problem.n_features :] * problem.intercept_column])
+        return self._frame.original(self._optimizer.result())
 
     def burn(self) -> None:
         """Destroy the secret key, in the encryptor that was given out too; the run is over.
@@ -264,12 +298,13 @@ class KeyHolder:
             self._encryptor.destroy()
         self._encryptor = None
         if self._entry is not None and not self.done and self._process == os.getpid():
-            self.ledger.settle(self._entry, len(self.releases.spent))
+            spent = self.releases.spent
+            self.ledger.settle(self._entry, len(spent), self.plan.squared_mu_of(spent))
             self._entry = None
 
     @contextmanager
     def _burning_on_failure(self) -> Iterator[None]:
-        """Whatever goes wrong after the ledger has paid ends the run."""
+        """Whatever goes wrong once a reply is to be decrypted ends the run."""
         try:
             yield
         except BaseException:
@@ -304,13 +339,48 @@ class KeyHolder:
         bound = min(max(bound, self._least[polynomial]), certificate.contributions[-1])
         return polynomial, int(np.searchsorted(certificate.contributions, bound))
 
-    def _require_possible(self, coefficients: NDArray) -> None:
-        """Every row contributes at most one S, and noise stays within a dozen deviations."""
-        unit = self.plan.encryption.output_scale / self._layout.output_norm
-        noise = self.plan.encryption.noise_units * self.plan.guarantee.noise_excess
-        largest = 1.1 * self.plan.problem.n_samples * unit + 12 * noise
-        if np.max(np.abs(coefficients)) > largest:
+    def _decrypt(
+        self,
+        release: str | int,
+        ciphertexts: list[memoryview],
+        level: int,
+        scale: float,
+        unit: float,
+        noise_units: float,
+    ) -> NDArray:
+        """Pay for a release, then decrypt it: coefficients of all its ciphertexts.
+
+        Every row contributes at most a unit, and noise stays within a dozen deviations; whatever
+        exceeds them both is refused.
+        """
+        self.releases.spend(release)
+        values = np.concatenate([self._keys.decrypt(one, level, scale) for one in ciphertexts])
+        noise = noise_units * self.plan.guarantee.noise_excess
+        if np.max(np.abs(values)) > 1.1 * self.plan.problem.n_samples * unit + 12 * noise:
+            name = release if isinstance(release, str) else f"step {release}"
             raise KeyBurned(
-                f"step {self._step} decrypted to something that no data within the plan's row "
-                "bound can give; the run has ended and its key is destroyed."
+                f"{name} decrypted to something that no data within the plan's row bound can "
+                "give; the run has ended and its key is destroyed."
             )
+        return values
+
+    def _new(self, reply: bytes) -> bool:
+        """Whether a reply is not the one that was answered last; refused once the key is gone."""
+        if hashlib.sha256(reply).hexdigest() == self._answered:
+            return False
+        self._alive()
+        return True
+
+    def _unpack(
+        self, reply: bytes, kind: str, n_sections: int, **expected: Any
+    ) -> list[memoryview]:
+        """The ciphertexts of a reply to this run, whose noise the ledger was charged for."""
+        header, sections = messages.unpack(
+            reply, kind, self.plan.digest, n_sections, run=self.run, **expected
+        )
+        if self.ledger is not None and not self._seeded and header.get("seeded") is not False:
+            raise PlanMismatch(
+                "an owner's noise came from a seed, which the ledger was not charged for; make "
+                "the key holder with seeded=True, or the noise with the operating system's bytes."
+            )
+        return sections

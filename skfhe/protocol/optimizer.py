@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ..plan import Optimizer, Problem
+from ..plan import TrainingPlan
+from ..privacy.frame import Frame
 
 
 class ProjectedNesterov:
@@ -13,17 +14,22 @@ class ProjectedNesterov:
 
     With the gradient g taken at the lookahead point y_t,
 
-        w_{t+1} = P(y_t - eta (g(y_t)/n + lambda y_t)),
-        y_{t+1} = P(w_{t+1} + m (w_{t+1} - w_t)),
+        w_{t+1} = B(y_t - eta P (g(y_t)/n + lambda D y_t)),
+        y_{t+1} = B(w_{t+1} + m (w_{t+1} - w_t)),
 
-    m = ``momentum`` (Nesterov 1983), and the result is the mean of the last iterates.
-    P keeps every output's weights within W of the public prior that they start at, so the bound
-    on margins holds wherever a gradient is taken.
+    m = ``momentum`` (Nesterov 1983), P the preconditioner, D the squared scales of the columns
+    (the penalty is on the weights of rows as they are given), and the result is the mean of the
+    last iterates. B keeps every output's weights within W of the public prior that they start
+    at, so the bound on margins holds wherever a gradient is taken.
 
     Parameters
     ----------
-    problem, optimizer
-        The plan's parts.
+    plan : TrainingPlan
+        Problem and optimiser.
+    frame : Frame
+        Of the stored rows.
+    preconditioner : ndarray of shape (n_columns, n_columns), optional
+        P; the identity if there is none.
 
     Attributes
     ----------
@@ -31,14 +37,16 @@ class ProjectedNesterov:
         Where the next gradient is taken.
     """
 
-    def __init__(self, problem: Problem, optimizer: Optimizer):
+    def __init__(self, plan: TrainingPlan, frame: Frame, preconditioner: NDArray | None = None):
+        problem = plan.problem
         self._problem = problem
-        self._optimizer = optimizer
+        self._optimizer = plan.optimizer
+        self._preconditioner = preconditioner
         self._prior = np.zeros((problem.n_columns, problem.n_outputs))
-        self._penalised = np.ones((problem.n_columns, 1))
+        self._penalty = np.zeros((problem.n_columns, 1))
+        self._penalty[: problem.n_features, 0] = plan.optimizer.regularization * frame.scale**2
         if problem.intercept_column:
             self._prior[-1] = problem.prior_margin / problem.intercept_column
-            self._penalised[-1] = 0.0
         self._weights = self._prior
         self.point = self._prior
         self._tail: list[NDArray] = []
@@ -48,7 +56,9 @@ class ProjectedNesterov:
         """Take one step with a noised gradient sum of shape (n_columns, n_outputs)."""
         optimizer = self._optimizer
         gradient = gradient_sum / self._problem.n_samples
-        gradient += optimizer.regularization * self._penalised * self.point
+        gradient += self._penalty * self.point
+        if self._preconditioner is not None:
+            gradient = self._preconditioner @ gradient
         new = self._project(self.point - optimizer.learning_rate * gradient)
         self._step += 1
         self.point = self._project(new + optimizer.momentum * (new - self._weights))

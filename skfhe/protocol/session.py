@@ -25,8 +25,8 @@ class Costs:
     Attributes
     ----------
     seconds : dict of str to float
-        Wall-clock seconds of the phases "plan", "keys", "encrypt" (or "load"), "steps" and
-        "release".
+        Wall-clock seconds of the phases "plan", "keys", "prepare", "encrypt" (or "load"), "steps"
+        and "release".
     step_seconds : list of float
         Seconds of every step.
     key_bytes, data_bytes, step_bytes : int
@@ -105,13 +105,14 @@ def run_session(
     with key_holder:
         with costs.phase("keys"):
             evaluator = _evaluator(key_holder, costs)
+        owner = DataOwner(
+            key_holder.plan, key_holder.encryptor(), key_holder.run, random_bytes=random_bytes
+        )
+        with costs.phase("prepare"):
+            for name in key_holder.plan.preparation.statistics:
+                key_holder.prepare(evaluator.aggregate(name, [owner.statistic(name, X)]))
+                owner.adopt(key_holder.frame())
         with costs.phase("encrypt"):
-            owner = DataOwner(
-                key_holder.plan,
-                key_holder.encryptor(),
-                key_holder.run,
-                random_bytes=random_bytes,
-            )
             for chunk in owner.encrypt(X, targets):
                 costs.data_bytes += len(chunk)
                 evaluator.load([chunk])
@@ -125,6 +126,9 @@ def train_encrypted(
     with key_holder:
         with costs.phase("keys"):
             evaluator = _evaluator(key_holder, costs)
+        with costs.phase("prepare"):
+            if key_holder.plan.preparation.curvature:
+                key_holder.prepare(evaluator.aggregate("curvature", dataset.curvature))
         with costs.phase("load"):
             evaluator.load(dataset.chunks)
             costs.data_bytes = dataset.n_bytes

@@ -115,7 +115,8 @@ def load(item, ring: Ring, data: bytes):
         with _scratch() as (fd, path):
             os.write(fd, data)
             item.load(seal_context(ring), path)
-    except (ValueError, RuntimeError) as error:
+    except (ValueError, RuntimeError, MemoryError) as error:
+        # Out of memory is what a forged length looks like.
         kind = type(item).__name__
         raise MessageError(f"these bytes are no {kind} of this ring: {error}.") from None
     return item

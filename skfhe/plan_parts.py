@@ -1,0 +1,293 @@
+"""The parts of a training plan: frozen values, all of them public."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from .approximation import PolynomialApproximation
+
+
+@dataclass(frozen=True)
+class Problem:
+    """The shape of the data, which is public.
+
+    Attributes
+    ----------
+    n_samples : int
+        n, the number of rows of all owners together.
+    n_features : int
+        d, without the intercept.
+    n_classes : int
+        Two or more.
+    data_norm : float
+        Bound on the norm of a row as it is given. Without prepared scales, rows are divided by it
+        and longer ones shortened to it; with them, it bounds a row's part in the moments.
+    intercept_column : float
+        b, the intercept's entry in a stored row of norm at most one; zero for none.
+    class_weight : tuple of float
+        Weight of each class's rows, the largest being 1; empty where all are equal.
+    """
+
+    n_samples: int
+    n_features: int
+    n_classes: int
+    data_norm: float
+    intercept_column: float
+    class_weight: tuple[float, ...] = ()
+
+    @property
+    def n_columns(self) -> int:
+        """Columns with the intercept's."""
+        return self.n_features + (self.intercept_column != 0)
+
+    @property
+    def n_outputs(self) -> int:
+        """One for two classes, K one-vs-rest outputs for K > 2."""
+        return 1 if self.n_classes == 2 else self.n_classes
+
+    @property
+    def shorten_intercept(self) -> bool:
+        """Whether the intercept's entry is shortened with a row (`skfhe.privacy.frame`)."""
+        return self.n_outputs == 1
+
+    @property
+    def prior_margin(self) -> float:
+        """Margin that every output starts from: the logit of 1/K, through the intercept."""
+        if self.n_classes == 2 or not self.intercept_column:
+            return 0.0
+        return -math.log(self.n_classes - 1)
+
+
+@dataclass(frozen=True)
+class Statistic:
+    """A sum over rows that owners compute in the clear, released once before the first step.
+
+    Attributes
+    ----------
+    length : int
+        Coordinates, all of them integers.
+    grid_bits : int
+        Values enter as multiples of ``2**-grid_bits``, rounded towards zero.
+    sensitivity : float
+        Delta, for the plan's relation, in integer units.
+    noise_units : int
+        sigma of the noise on every coordinate, in integer units.
+    noise_multiplier : float
+        sigma over Delta, as the accountant may take it.
+    """
+
+    length: int
+    grid_bits: int
+    sensitivity: float
+    noise_units: int
+    noise_multiplier: float
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What is released of the rows before they are encrypted, and what is made of it.
+
+    Attributes
+    ----------
+    moments : Statistic or None
+        Sums and sums of squares of the columns, for centre and scale (`skfhe.privacy.frame`);
+        None stores rows divided by the row bound.
+    curvature : Statistic or None
+        Second moments of the stored rows, for the optimiser's preconditioner; None for none.
+    box : float
+        Columns are clipped to [-box, box] for their moments.
+    radius : float
+        Rows farther from the centre than so many root mean square distances are shortened.
+    scale_columns : bool
+        Whether every column gets a scale of its own, or all the same.
+    damping : float
+        Of the preconditioner, in units of the spectral norm of the curvature's noise.
+    floor : float
+        Of the preconditioner, added to all curvatures.
+    """
+
+    moments: Statistic | None
+    curvature: Statistic | None
+    box: float
+    radius: float
+    scale_columns: bool
+    damping: float
+    floor: float
+
+    @property
+    def statistics(self) -> dict[str, Statistic]:
+        """Those that are released, by name and in order."""
+        found = {"moments": self.moments, "curvature": self.curvature}
+        return {name: one for name, one in found.items() if one is not None}
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """What the key holder does with a release: free post-processing.
+
+    Attributes
+    ----------
+    max_iter : int
+        Number of steps, and so of gradient releases.
+    learning_rate : float
+        Step size on the mean gradient, times the preconditioner if there is one.
+    momentum : float
+        Nesterov momentum, in [0, 1).
+    averaging : float
+        Share of the last iterates that is averaged into the result.
+    regularization : float
+        lambda of the penalty lambda/2 ||w||^2 on the mean loss, for the weights of rows as they
+        are given; the intercept is exempt.
+    weight_norm : float
+        W: every output's weights (for rows of norm one, counted from the prior that they start
+        at) are projected onto this ball.
+    """
+
+    max_iter: int
+    learning_rate: float
+    momentum: float
+    averaging: float
+    regularization: float
+    weight_norm: float
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """What bounds one row's influence on a release.
+
+    Attributes
+    ----------
+    polynomials : tuple of PolynomialApproximation
+        The approximation for each declared interval, shortest first.
+    contributions : tuple of float
+        The declared values of S, ascending; a release is of the gradient sum divided by one.
+    neighboring : str
+        "add_remove" (zero-out) or "replace_one".
+    row_slack : float
+        Relative excess of one row's encrypted contribution over its exact one.
+    margin_slack : float
+        How far encryption errors may move a margin.
+    error : float
+        2E: how far, in L2 over all coefficients, roundings may differ between neighbours.
+    sensitivity : float
+        Delta of a release, in units of S: the relation's factor times 1 + row_slack, plus 2E.
+    error_probability : float
+        beta: the probability that an error of the run exceeds its bound; comes out of delta.
+    discreteness : float
+        What integer noise costs of delta over continuous noise.
+    """
+
+    polynomials: tuple[PolynomialApproximation, ...]
+    contributions: tuple[float, ...]
+    neighboring: str
+    row_slack: float
+    margin_slack: float
+    error: float
+    sensitivity: float
+    error_probability: float
+    discreteness: float
+
+    @property
+    def cost_in_delta(self) -> float:
+        """What errors and discreteness take out of delta."""
+        return self.error_probability + self.discreteness
+
+
+@dataclass(frozen=True)
+class Guarantee:
+    """The differential privacy of the released model.
+
+    Attributes
+    ----------
+    epsilon, delta : float
+        The guarantee, for the plan's neighbouring relation.
+    noise_multiplier : float
+        Standard deviation of the noise over the sensitivity, of a gradient release.
+    n_releases : int
+        Gaussian releases: one per step, and those of the preparation.
+    n_owners, n_colluding : int
+        M owners of whom at most c collude; each adds a share of variance sigma^2/(M - c).
+    flooding : float
+        Nats that all released values together tell about the errors of decryption (and so of
+        the key): sum of (error/sigma)^2 / 2 over releases and coordinates.
+    """
+
+    epsilon: float
+    delta: float
+    noise_multiplier: float
+    n_releases: int
+    n_owners: int
+    n_colluding: int
+    flooding: float
+
+    @property
+    def noise_excess(self) -> float:
+        """Spread of the sum of all owners' noise over that of the honest ones."""
+        return math.sqrt(self.n_owners / (self.n_owners - self.n_colluding))
+
+
+@dataclass(frozen=True)
+class Encryption:
+    """CKKS parameters, packing and the fixed points of the circuit.
+
+    Attributes
+    ----------
+    poly_modulus_degree : int
+        N.
+    primes : tuple of int
+        Data primes from the base upwards, the special prime last.
+    security : str
+        The table that the modulus was checked against.
+    feature_blocks : int
+        m: features per part of a ciphertext (see `skfhe.packing`).
+    scale, row_scale : float
+        Scale of fresh weights and labels, and of fresh rows.
+    waterline : float
+        Smallest scale that the circuit rescales to.
+    label_level, product_level : int
+        Level of the labels; level of the last product and of the sums.
+    output_scale : float
+        Scale of a release.
+    noise_units : int
+        sigma of the noise on every plaintext coefficient, in integer units.
+    symmetric : bool
+        Whether rows are encrypted under the secret key (one owner who is the key holder).
+    """
+
+    poly_modulus_degree: int
+    primes: tuple[int, ...]
+    security: str
+    feature_blocks: int
+    scale: float
+    row_scale: float
+    waterline: float
+    label_level: int
+    product_level: int
+    output_scale: float
+    noise_units: int
+    symmetric: bool
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the run will cost; not part of the digest.
+
+    Attributes
+    ----------
+    seconds_per_step, key_seconds, encryption_seconds : float
+        Predicted seconds on one core.
+    key_bytes, data_bytes, step_bytes, memory_bytes : int
+        Sizes of the evaluation keys, the encrypted data, one step's messages; peak memory.
+    key_switches : dict of int to int
+        Key switches per step, by level.
+    """
+
+    seconds_per_step: float
+    key_seconds: float
+    encryption_seconds: float
+    key_bytes: int
+    data_bytes: int
+    step_bytes: int
+    memory_bytes: int
+    key_switches: dict[int, int] = field(hash=False)
