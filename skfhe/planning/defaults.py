@@ -12,8 +12,16 @@ from ..plan import Optimizer, Problem
 from ..privacy import accounting
 from ..privacy.sensitivity import RELATION_FACTOR
 
-# Entry of the intercept for one output, where it is shortened with the row, and for several.
-_INTERCEPT, _INTERCEPTS = 0.5, 0.2
+# Chosen by `benchmarks/study.py`; docs/defaults.md says why, and how little most of them matter.
+# Where there are two values, the first is for two classes, the second for more.
+SHARES = {"moments": 0.1, "curvature": 0.1}
+INTERCEPT = (0.5, 0.2)
+RADIUS = (0.85, 0.7)
+SCALE_COLUMNS = (True, False)
+DAMPING = 0.8
+STEPS, LEAST_STEPS, MOST_STEPS = 3.0, 3, 12
+LEARNING_RATE, MOMENTUM, AVERAGING = 1.0, 0.4, 0.5
+WEIGHT_NORM = 20.0
 # Beyond, factorising the second moments would take longer than the training.
 _MOST_PRECONDITIONED = 1000
 
@@ -91,7 +99,7 @@ def resolve(
         n_features,
         n_classes,
         data_norm,
-        (_INTERCEPT if n_classes == 2 else _INTERCEPTS) if request.fit_intercept else 0.0,
+        INTERCEPT[n_classes > 2] if request.fit_intercept else 0.0,
         tuple(weight / heaviest for weight in request.class_weight),
     )
     signal = _signal(request, problem)
@@ -119,27 +127,26 @@ def _recipe(request: Request, problem: Problem, travel: float) -> Recipe:
     precondition = request.precondition
     if isinstance(precondition, str):
         precondition = problem.n_features <= _MOST_PRECONDITIONED
-    shares = {}
-    if request.standardize:
-        shares["moments"] = 0.1
-    if precondition:
-        shares["curvature"] = 0.1
+    wanted = {"moments": request.standardize, "curvature": precondition}
+    shares = {name: share for name, share in SHARES.items() if wanted[name]}
+    several = problem.n_outputs > 1
     # A norm that is given says nothing of single columns unless it is below that of all.
     typical = 1.5 * problem.data_norm / math.sqrt(problem.n_features)
     return Recipe(
         shares,
         box=min(problem.data_norm, max(1.0, typical)),
-        radius=0.85 if problem.n_outputs == 1 else 0.7,
-        scale_columns=problem.n_outputs == 1,
-        damping=0.8,
+        radius=RADIUS[several],
+        scale_columns=SCALE_COLUMNS[several],
+        damping=DAMPING,
         floor=1 / travel,
     )
 
 
 def _newton(max_iter: int | str, signal: float, travel: float) -> tuple[int, float, float, float]:
     """Steps, learning rate, momentum and averaging with a preconditioner: few steps."""
-    steps = int(_or(max_iter, min(12, max(3, round(3 * (signal / 10) ** 0.25)))))
-    return steps, 1.0, 0.4, 0.5
+    wanted = round(STEPS * (signal / 10) ** 0.25)
+    steps = int(_or(max_iter, min(MOST_STEPS, max(LEAST_STEPS, wanted))))
+    return steps, LEARNING_RATE, MOMENTUM, AVERAGING
 
 
 def _nesterov(
@@ -168,5 +175,5 @@ def _signal(request: Request, problem: Problem) -> float:
 
 def _weight_norm(problem: Problem, signal: float) -> float:
     if problem.n_outputs == 1:
-        return 20.0
-    return min(20.0, max(5.0, signal / 4))
+        return WEIGHT_NORM
+    return min(WEIGHT_NORM, max(5.0, signal / 4))
