@@ -151,6 +151,11 @@ def _table(name: str) -> Table:
     return TABLES[name]()
 
 
+def has_test_split(name: str) -> bool:
+    """Whether a set has a test split of its own, the same for all seeds."""
+    return _table(name).n_train is not None
+
+
 def load(name: str, seed: int = 0) -> Split:
     """Rows of a set: its own test split, or else the stratified 80/20 split of a seed."""
     X, y, n_train = _table(name)
