@@ -128,6 +128,11 @@ def run_peer(python: Path, wanted: list[tuple[Key, str]], folder: Path) -> Itera
         raise RuntimeError(f"{method} stopped with {process.returncode}; see above.")
 
 
+def peer_python(peer: str) -> Path:
+    """The interpreter of a peer's environment."""
+    return HERE.parent / f".venv-{peer}" / "bin" / "python"
+
+
 def keep(cells: Cells, new: Iterable[Cell]) -> None:
     """Keep results as they come."""
     for cell in new:
@@ -136,7 +141,7 @@ def keep(cells: Cells, new: Iterable[Cell]) -> None:
 
 def peer_results(cells: Cells, peer: str, wanted: list[tuple[Key, str]], n_jobs: int) -> None:
     """Run what is missing of a peer, if it is installed."""
-    python = HERE.parent / f".venv-{peer}" / "bin" / "python"
+    python = peer_python(peer)
     if not python.exists():
         print(f"  {peer}: left out, it is not installed; `make bench-peers` does", flush=True)
         return
