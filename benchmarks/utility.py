@@ -222,20 +222,20 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--n-jobs", type=int, default=1, help="processes (1)")
     parser.add_argument("--results", type=Path, default=HERE / "results", help="folder")
     options = parser.parse_args(arguments)
-    start, cells, found = time.perf_counter(), Cells(options.results / "utility.jsonl"), []
+    start, cells, found = time.perf_counter(), Cells(options.results / "utility.jsonl"), {}
     if options.fresh:
         cells.clear()
     page = options.results / "utility.md"
     for data in options.sets or datasets.TABLES:
         try:
-            print(f"{data}: {shape(data)}", flush=True)
+            found[data] = shape(data)
         except FileNotFoundError as missing:
             print(f"{data}: left out, {missing}")
             continue
+        print(f"{data}: {found[data]}", flush=True)
         complete(cells, data, options)
-        found.append(data)
         page.parent.mkdir(parents=True, exist_ok=True)
-        page.write_text(markdown(current(cells, found), {name: shape(name) for name in found}))
+        page.write_text(markdown(current(cells, found), found))
     print(f"{time.perf_counter() - start:.0f} s in all; {page}")
 
 
