@@ -5,7 +5,7 @@ BIN = $(VENV)/bin
 JOBS ?= 2
 
 .PHONY: help demo notebooks test test-all test-versions lint docs bench bench-operations \
-	bench-training bench-search bench-audit clean
+	bench-training bench-search bench-audit bench-utility bench-peers clean
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/	/'
 
@@ -66,5 +66,18 @@ bench-audit: $(VENV)/.installed  ## Attack trained models: with the noise claime
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/audit.py
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/audit.py --noise 0.5
 
+bench-utility: $(VENV)/.installed bench-peers  ## Accuracy at many epsilons beside other packages
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/utility.py --n-jobs $(JOBS)
+
+bench-peers: .venv-diffprivlib/.installed .venv-opacus/.installed  ## Environments of other packages
+
+# A peer that cannot be installed is left out.
+.venv-diffprivlib/.installed: PACKAGES = diffprivlib scikit-learn==1.7.2
+.venv-opacus/.installed: PACKAGES = torch opacus
+.venv-diffprivlib/.installed .venv-opacus/.installed:
+	$(PYTHON) -m venv $(@D)
+	if $(@D)/bin/python -m pip install --quiet $(PACKAGES); then touch $@; \
+	  else echo "$(@D): left out, $(PACKAGES) cannot be installed"; rm -rf $(@D); fi
+
 clean:  ## Remove what was built
-	rm -rf $(VENV) build dist *.egg-info docs/_build .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-diffprivlib .venv-opacus build dist *.egg-info docs/_build .pytest_cache .ruff_cache .hypothesis
