@@ -164,6 +164,14 @@ def test_a_run_that_ended_early_is_settled(ledger):
     assert ledger.spent().epsilon == 0.0 and ledger.remaining().epsilon == 2.0
 
 
+@pytest.mark.parametrize("figures", [(-1, 0.0), (1, -1.0), (1, math.nan)])
+def test_entries_are_not_settled_to_what_cannot_be(ledger, figures):
+    token = debit(ledger, mechanism(1.0))
+    with pytest.raises(ValueError, match="settled"):
+        ledger.settle(token, *figures)
+    assert ledger.entries()[0].n_releases == 1
+
+
 def test_an_entry_says_what_it_was(ledger):
     one = Mechanism(12.5, 7, 1e-12, 1e-100)
     token = debit(ledger, one, digest="abc")

@@ -289,3 +289,20 @@ def test_a_dataset_of_another_plan_or_run_is_refused():
     with pytest.raises(ValueError, match="one plan"):
         second = holder(make(epsilon=2.0))
         EncryptedDataset.concat(dataset, owners_of(second)[0].dataset(X, targets))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_refused_chunk_does_not_block_the_good_one(backend):
+    plan = make()
+    X, targets = make_rows(plan)
+    key_holder = KeyHolder(plan, scheme_of(plan, backend))
+    evaluator = Evaluator(plan, key_holder.evaluation_keys(), key_holder.scheme)
+    (good,) = owners_of(key_holder)[0].encrypt(X, targets)
+    header, sections = messages.unpack(good, "rows", plan.digest)
+    fields = {name: header[name] for name in ("owner", "chunk", "n_samples")}
+    junk = messages.pack("rows", plan.digest, [b"junk"] * len(sections), **fields)
+    with pytest.raises(MessageError):
+        evaluator.load([junk])
+    evaluator.load([good])
+    with pytest.raises(PlanMismatch, match="loaded before"):
+        evaluator.load([good])

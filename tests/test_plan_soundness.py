@@ -125,12 +125,31 @@ def test_every_kind_of_polynomial(kind):
         ("guarantee", {"noise_multiplier": -1e9}),
         ("guarantee", {"noise_multiplier": 0.0}),
         ("guarantee", {"n_releases": 1}),
+        ("guarantee", {"n_colluding": -99}),
+        ("guarantee", {"n_colluding": 1}),
+        ("guarantee", {"n_colluding": 0.5}),
+        ("guarantee", {"n_owners": 0}),
+        ("guarantee", {"n_owners": 1.0}),
+        ("problem", {"n_samples": -5}),
+        ("problem", {"n_samples": 200.0}),
+        ("problem", {"n_classes": 1}),
+        ("problem", {"intercept_column": -0.5}),
+        ("encryption", {"noise_units": 1e9}),
+        ("optimizer", {"max_iter": 0}),
         ("optimizer", {"weight_norm": 1e6}),
+        ("optimizer", {"weight_norm": -1.0}),
+        ("optimizer", {"learning_rate": math.nan}),
+        ("optimizer", {"momentum": math.nan}),
+        ("preparation", {"radius": 1e-200}),
+        ("preparation", {"radius": math.nan}),
+        ("preparation", {"damping": -5.0}),
+        ("preparation", {"floor": 0.0}),
+        ("preparation", {"box": 1e-200}),
     ],
 )
 def test_parties_refuse_plans_whose_figures_cannot_be(part, changes):
     """A plan that someone wrote by hand, with a digest that is right."""
-    plan = make()
+    plan = make(standardize=True, precondition=True)
     check_plan(plan)
     forged = replace(plan, **{part: replace(getattr(plan, part), **changes)})
     with pytest.raises(PlanMismatch):

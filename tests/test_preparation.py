@@ -1,5 +1,10 @@
 """How rows and gradients are prepared: the frame, the preconditioner, the messages in between."""
 
+import contextlib
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from helpers import BACKENDS, destroyed, make, make_rows, owners_of, relative, scheme_of, split
@@ -143,6 +148,8 @@ def test_frames_survive_the_wire():
         [np.zeros(3).tobytes(), np.array([1.0, 0, 1]).tobytes()],
         [np.zeros(3).tobytes(), np.array([1.0, -1, 1]).tobytes()],
         [np.zeros(3).tobytes(), np.array([1.0, np.inf, 1]).tobytes()],
+        [np.zeros(3).tobytes(), np.array([1.0, 1e200, 1]).tobytes()],
+        [np.full(3, 1.7e308).tobytes(), np.ones(3).tobytes()],
     ],
 )
 def test_malformed_frames_are_refused(sections):
@@ -270,7 +277,7 @@ def test_order_is_kept():
         next(owner.encrypt(X, targets))
     with pytest.raises(PlanMismatch, match="adopt"):
         owner.statistic("curvature", X)
-    with pytest.raises(PlanMismatch, match="once each"):
+    with pytest.raises(PlanMismatch, match="the plan's statistics are"):
         owner.statistic("means", X)
     reply = share(key_holder, evaluator, [owner], X, "moments")
     key_holder.prepare(reply)
@@ -311,7 +318,7 @@ def test_an_impossible_statistic_burns_the_key(backend):
     plan = make(n=60, d=4, **BOTH)
     ledger = PrivacyLedger(epsilon=1.0, delta=1e-5)
     key_holder, evaluator, _, _, _ = parties_of(plan, backend, ledger=ledger)
-    values = np.full(8192, 2**46, dtype=np.int64)
+    values = np.full(8192, 2**47, dtype=np.int64)
     size, level = plan.encryption.poly_modulus_degree, plan.encryption.product_level
     section = key_holder._encryptor.encrypt_integers(values[:size], 1.0, level)
     forged = messages.pack(
@@ -337,6 +344,75 @@ def test_seeded_statistics_are_refused_under_a_ledger():
     with pytest.raises(PlanMismatch, match="came from a seed"):
         key_holder.prepare(reply)
     assert not key_holder.releases.spent
+
+
+def test_seeded_moments_void_the_guarantee_of_a_later_data_set():
+    """Whoever aggregated them, and whatever noise came after."""
+    plan = make(n=60, d=4, max_iter=2, **BOTH)
+    key_holder, evaluator, _, X, targets = parties_of(plan)
+    first, second = (
+        data_owner.DataOwner(plan, key_holder.encryptor(), key_holder.run, random_bytes=source)
+        for source in (np.random.default_rng(0).bytes, os.urandom)
+    )
+    key_holder.prepare(share(key_holder, evaluator, [first], X, "moments"))
+    second.adopt(key_holder.frame())
+    model = EncryptedDPLogisticRegression()
+    model.fit_encrypted(second.dataset(X, targets), key_holder)
+    assert not model.privacy_.guaranteed
+    assert model.privacy_.epsilon == np.inf == model.privacy_.squared_mu
+
+
+def test_a_seeded_run_that_ends_early_still_costs_everything():
+    plan = make(n=60, d=4, **BOTH)
+    ledger = PrivacyLedger(epsilon=np.inf, delta=1e-5)
+    key_holder, evaluator, _, X, _ = parties_of(plan, ledger=ledger, seeded=True)
+    seeded = data_owner.DataOwner(
+        plan, key_holder.encryptor(), key_holder.run, random_bytes=np.random.default_rng(0).bytes
+    )
+    key_holder.prepare(share(key_holder, evaluator, [seeded], X, "moments"))
+    key_holder.burn()
+    assert ledger.entries()[0].n_releases == 1
+    assert ledger.spent().epsilon == np.inf
+
+
+def test_rows_have_one_frame():
+    plan = make(n=60, d=4, **BOTH)
+    _, _, (owner,), _, _ = parties_of(plan)
+    frames = [Frame(np.full(4, c), np.ones(4), 0.5, True) for c in (0.0, 0.1)]
+    owner.adopt(pack_frame(frames[0], plan, owner._run))
+    owner.adopt(pack_frame(frames[0], plan, owner._run))
+    with pytest.raises(PlanMismatch, match="one frame"):
+        owner.adopt(pack_frame(frames[1], plan, owner._run))
+    plain = make(n=60, d=4)
+    _, _, (owner,), _, _ = parties_of(plain)
+    with pytest.raises(PlanMismatch, match="one frame"):
+        owner.adopt(pack_frame(frames[0], plain, owner._run))
+
+
+def test_threads_get_one_noise(monkeypatch):
+    """The name is taken before the sum is computed, which takes long."""
+    plan = make(n=60, d=4, **BOTH)
+    _, _, (owner,), X, _ = parties_of(plan)
+    entered = threading.Barrier(2, timeout=10)
+    honest = data_owner.integer_sums
+
+    def slow(*arguments):
+        with contextlib.suppress(threading.BrokenBarrierError):
+            entered.wait(0.3)
+        return honest(*arguments)
+
+    monkeypatch.setattr(data_owner, "integer_sums", slow)
+    with ThreadPoolExecutor(4) as pool:
+        made = list(pool.map(lambda _: _attempt(owner, X), range(4)))
+    assert sum(made) == 1
+
+
+def _attempt(owner, X):
+    try:
+        owner.statistic("moments", X)
+    except PlanMismatch:
+        return False
+    return True
 
 
 def test_every_owner_must_send_its_share():

@@ -186,6 +186,51 @@ def test_forged_statistics_are_refused(name, change):
         check_plan(dataclasses.replace(plan, preparation=preparation))
 
 
+@pytest.mark.parametrize("name, bits, n", [("moments", 40, 60_000), ("curvature", 23, 26_500)])
+def test_sums_that_would_not_be_exact_are_refused(name, bits, n):
+    """Beyond 2^53 they round, beyond 2^63 they wrap; noise that fits the grid does not help."""
+    plan = make(n=n, d=4, **BOTH)
+    one = plan.preparation.statistics[name]
+    scale = 2 ** ((bits - one.grid_bits) * (1 if name == "moments" else 2))
+    forged = dataclasses.replace(
+        one,
+        grid_bits=bits,
+        sensitivity=one.sensitivity * scale,
+        noise_units=int(one.noise_units * scale) + 1,
+    )
+    preparation = dataclasses.replace(plan.preparation, **{name: forged})
+    with pytest.raises(PlanMismatch, match="fit a ciphertext"):
+        check_plan(dataclasses.replace(plan, preparation=preparation))
+
+
+@pytest.mark.parametrize(
+    "n, d, n_owners, n_colluding, epsilon",
+    [(1_000_000, 100, 2, 0, 10.0), (300_000, 300, 3, 1, 30.0)],
+)
+def test_statistics_tell_little_about_the_key(n, d, n_owners, n_colluding, epsilon):
+    """Also where rows are many and noise is small; together with the steps below the limit."""
+    plan = make(
+        n=n, d=d, n_owners=n_owners, n_colluding=n_colluding, epsilon=epsilon, degree=1, **BOTH
+    )
+    assert plan.guarantee.flooding <= 2.0**-20
+
+
+def test_rows_raise_nothing_that_depends_on_them():
+    """Underflow, overflow and sparse entries that add up to infinity, errors switched on."""
+    plan = make(n=10, d=3, **BOTH)
+    frame = some_frame(plan, np.random.default_rng(5))
+    wild = np.array(
+        [[1e-170, 0, 0], [1e308, -1e308, 1.0], [5e-324, 1e-308, 0], [1e200, -3e160, 0]]
+    )
+    doubled = sparse.csr_array(([1e308, 1e308], ([0, 0], [1, 1])), shape=(1, 3))
+    with np.errstate(all="raise"):
+        for name in NAMES:
+            bound = plan.preparation.statistics[name].sensitivity
+            for rows in (wild[:1], wild[1:2], wild[2:3], wild[3:], doubled):
+                values = integer_sums(name, plan, frame, rows)
+                assert np.linalg.norm(values.astype(float)) <= bound
+
+
 @pytest.mark.parametrize("box", [0.0, -1.0, math.nan, 1e9])
 def test_an_impossible_box_is_refused(box):
     plan = make(**BOTH)

@@ -8,8 +8,8 @@ the row is, which all sensitivities rest on.
 With one output the intercept's entry is shortened along with the row. Then the margin of a stored
 row is s times that of the row itself, of the same sign: the linear model that is released decides
 on rows as they are given as it does on stored ones (entries within 1e150, and up to rounding).
-With several outputs the entry stays b, so that every row starts at the same public prior (`skfhe.plan.Problem.prior_margin`), on which
-the least sensitivity rests.
+With several outputs the entry stays b, so that every row starts at the same public prior
+(`skfhe.plan.Problem.prior_margin`), on which the least sensitivity rests.
 """
 
 from __future__ import annotations
@@ -51,6 +51,7 @@ class Frame:
             np.array_equal(a, b) for a, b in zip(astuple(self), astuple(other), strict=True)
         )
 
+    @np.errstate(all="ignore")  # nothing may be raised that depends on a row
     def rows(self, X: NDArray) -> NDArray:
         """Stored rows.
 
@@ -64,11 +65,9 @@ class Frame:
         rows : ndarray of shape (n, n_columns)
             The first n_features columns have L2 norm at most one together.
         """
-        # Whatever a row holds, nothing may be raised that depends on it.
-        with np.errstate(all="ignore"):
-            rows = (bounded(X) - self.centre) * self.scale
-            factors = _BOUND / np.maximum(norms(rows), 1.0)
-            rows *= factors
+        rows = (bounded(X) - self.centre) * self.scale
+        factors = _BOUND / np.maximum(norms(rows), 1.0)
+        rows *= factors
         if not self.intercept_column:
             return rows
         column = factors if self.shorten_intercept else np.ones_like(factors)

@@ -85,6 +85,7 @@ def largest(name: str, problem: Problem, grid_bits: int) -> float:
     return math.ldexp(_DIAGONAL * row_norm(problem.intercept_column) ** 2, 2 * grid_bits)
 
 
+@np.errstate(all="ignore")  # nothing may be raised that depends on a row
 def integer_sums(name: str, plan: TrainingPlan, frame: Frame, X) -> NDArray[np.int64]:
     """A statistic of rows, without noise. Secret.
 
@@ -157,12 +158,10 @@ def _blocks(X) -> Iterator[NDArray]:
 
 def _boxed(rows: NDArray, data_norm: float, box: float) -> NDArray:
     """u: rows shortened to the row bound, over the box, clipped to it."""
-    with np.errstate(all="ignore"):  # nothing may be raised that depends on a row
-        rows = rows * (data_norm * _BOUND / np.maximum(norms(rows), data_norm))
-        return np.clip(rows / box, -1.0, 1.0)
+    rows = rows * (data_norm * _BOUND / np.maximum(norms(rows), data_norm))
+    return np.clip(rows / box, -1.0, 1.0)
 
 
 def _truncated(values: NDArray, bits: int) -> NDArray:
     """Integers, rounded towards zero."""
-    with np.errstate(all="ignore"):
-        return np.trunc(np.ldexp(values, bits))
+    return np.trunc(np.ldexp(values, bits))

@@ -214,6 +214,7 @@ class DataOwner:
             rows = X[part].toarray() if sparse.issparse(X) else X[part]
             yield self._encrypt_chunk(index, frame.rows(rows), targets[part])
 
+    @np.errstate(all="ignore")  # nothing may be raised that depends on a row
     def _encrypt_chunk(self, index: int, rows: NDArray, targets: NDArray) -> bytes:
         problem, used, layout = self.plan.problem, self.plan.encryption, self._layout
         if problem.n_outputs == 1:
