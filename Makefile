@@ -5,7 +5,7 @@ BIN = $(VENV)/bin
 JOBS ?= 2
 
 .PHONY: help demo notebooks test test-all test-versions lint docs bench bench-operations \
-	bench-training bench-search bench-audit clean
+	bench-training bench-search bench-audit bench-study clean
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/	/'
 
@@ -65,6 +65,9 @@ bench-search: $(VENV)/.installed  ## A grid search on ciphertexts, two processes
 bench-audit: $(VENV)/.installed  ## Attack trained models: with the noise claimed, and with half
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/audit.py
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/audit.py --noise 0.5
+
+bench-study: $(VENV)/.installed  ## One change at a time to the defaults, on many sets (half an hour)
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/study.py --n-jobs $(JOBS)
 
 clean:  ## Remove what was built
 	rm -rf $(VENV) build dist *.egg-info docs/_build .pytest_cache .ruff_cache .hypothesis
