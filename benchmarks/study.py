@@ -16,7 +16,8 @@ import argparse
 import math
 import time
 import warnings
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -60,8 +61,7 @@ def run(name: str, epsilon: float, variants: list[Variant], seeds: int) -> Resul
     """Fit all variants to all splits of one set."""
     warnings.simplefilter("ignore")
     splits = [study_sets.load(name, seed) for seed in range(seeds)]
-    # Many variants share what encryption must serve, and with it the search for parameters.
-    with patch.object(encryption, "choose", lru_cache(maxsize=None)(encryption.choose)):
+    with _encryption_once():
         scores = {one.name: _scores(one, splits, name, epsilon) for one in variants}
     plain = [
         LogisticRegression(max_iter=3000)
@@ -71,6 +71,34 @@ def run(name: str, epsilon: float, variants: list[Variant], seeds: int) -> Resul
     ]
     frequent = [np.mean(split.y_test == _mode(split.y_train)) for split in splits]
     return Result(scores, float(np.mean(plain)), float(np.mean(frequent)))
+
+
+@contextmanager
+def _encryption_once() -> Iterator[None]:
+    """Within, parameters that served a plan of the same degree are tried before a search.
+
+    Whether they serve is checked as ever. Accuracy hardly depends on them, and the search takes
+    longer than a fit.
+    """
+    search, chosen, found = encryption._searched, encryption._chosen, {}
+
+    def searched(requirement):
+        key = requirement.polynomials[0].degree
+        if key in found:
+            yield [found[key]]
+        yield from search(requirement)
+
+    def remember(requirement, candidate, *rest):
+        choice = chosen(requirement, candidate, *rest)
+        found[requirement.polynomials[0].degree] = candidate
+        return choice
+
+    with (
+        patch.object(encryption, "_searched", searched),
+        patch.object(encryption, "_chosen", remember),
+        patch.object(encryption, "choose", lru_cache(maxsize=None)(encryption.choose)),
+    ):
+        yield
 
 
 def _scores(variant: Variant, splits: list, name: str, epsilon: float) -> NDArray:
@@ -130,11 +158,11 @@ def table(results: dict[tuple[str, float], Result], variants: list[Variant]) -> 
         scores = grid(variant)
         there = ~np.isnan(scores).any(axis=(1, 2))
         paired = (scores - base)[there]
-        difference, error = _mean_and_error(paired)
-        text = "" if variant is DEFAULTS else f"{100 * difference:+.2f} ± {100 * error:.2f}"
+        text = "" if variant is DEFAULTS else _difference(paired)
         if not there.all():
             text += f" ({there.sum()} sets)"
-        lines.append(_line(variant.name, scores.mean(axis=(1, 2)), scores[there].mean(), text))
+        mean = scores[there].mean() if there.any() else math.nan
+        lines.append(_line(variant.name, scores.mean(axis=(1, 2)), mean, text))
     return "\n".join(lines)
 
 
@@ -157,8 +185,7 @@ def by_epsilon(results: dict[tuple[str, float], Result], variants: list[Variant]
                     if e == epsilon and not np.isnan(one.scores[variant.name]).any()
                 ]
             )
-            difference, error = _mean_and_error(paired)
-            cells.append(f"{100 * difference:+.2f} ± {100 * error:.2f}")
+            cells.append(_difference(paired))
         lines.append(f"| {variant.name} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -174,19 +201,21 @@ def detail(results: dict[tuple[str, float], Result], variants: list[Variant]) ->
     return "\n".join(lines)
 
 
-def _mean_and_error(paired: NDArray) -> tuple[float, float]:
+def _difference(paired: NDArray) -> str:
     """Mean of differences (sets, epsilons, seeds), and its standard error over seeds."""
     if not paired.size:
-        return math.nan, math.nan
+        return ""
     by_seed = paired.mean(axis=1)
-    seeds = by_seed.shape[1]
-    spread = by_seed.std(axis=1, ddof=1) if seeds > 1 else np.full(len(by_seed), np.nan)
-    return float(by_seed.mean()), float(np.sqrt(np.sum(spread**2 / seeds)) / len(by_seed))
+    sets, seeds = by_seed.shape
+    spread = by_seed.std(axis=1, ddof=1) if seeds > 1 else np.full(sets, np.nan)
+    error = np.sqrt(np.sum(spread**2 / seeds)) / sets
+    return f"{100 * by_seed.mean():+.2f} ± {100 * error:.2f}"
 
 
 def _line(name: str, values: NDArray, mean: float, difference: str) -> str:
     cells = ["" if math.isnan(value) else f"{100 * value:.1f}" for value in values]
-    return f"| {name} | " + " | ".join(cells) + f" | {100 * mean:.2f} | {difference} |"
+    cells.append("" if math.isnan(mean) else f"{100 * mean:.2f}")
+    return f"| {name} | " + " | ".join([*cells, difference]) + " |"
 
 
 def selected(words: list[str]) -> list[Variant]:

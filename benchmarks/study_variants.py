@@ -89,7 +89,7 @@ VARIANTS = [
     Variant(
         "discriminant",
         {"max_iter": 1, "degree": 1},
-        {"SHARES": {"moments": 0.1, "curvature": 0.2}},
+        {"SHARES": {"moments": 0.1, "curvature": 0.3}},
         kind="discriminant",
     ),
     Variant("objective perturbation", kind="objective"),
