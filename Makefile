@@ -5,7 +5,7 @@ BIN = $(VENV)/bin
 JOBS ?= 2
 
 .PHONY: help demo notebooks test test-all test-versions lint docs bench bench-operations \
-	bench-training bench-search bench-audit bench-utility bench-peers clean
+	bench-training bench-search bench-audit bench-study bench-utility bench-peers clean
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/	/'
 
@@ -78,6 +78,9 @@ bench-peers: .venv-diffprivlib/.installed .venv-opacus/.installed  ## Environmen
 	$(PYTHON) -m venv $(@D)
 	if $(@D)/bin/python -m pip install --quiet $(PACKAGES); then touch $@; \
 	  else echo "$(@D): left out, $(PACKAGES) cannot be installed"; rm -rf $(@D); fi
+
+bench-study: $(VENV)/.installed  ## One change at a time to the defaults, on many sets (half an hour)
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/study.py --n-jobs $(JOBS)
 
 clean:  ## Remove what was built
 	rm -rf $(VENV) .venv-diffprivlib .venv-opacus build dist *.egg-info docs/_build .pytest_cache .ruff_cache .hypothesis
