@@ -25,7 +25,6 @@ from unittest.mock import patch
 
 import numpy as np
 import study_sets
-from discriminant import discriminant
 from joblib import Parallel, delayed
 from numpy.typing import NDArray
 from objective import ObjectivePerturbation
@@ -105,8 +104,6 @@ def _scores(variant: Variant, splits: list, name: str, epsilon: float) -> NDArra
     """Test accuracies of one variant, one seed per split."""
     scores, plan = np.full(len(splits), np.nan), None
     with ExitStack() as stack:
-        if variant.kind == "discriminant":
-            stack.enter_context(discriminant())
         for constant, value in variant.constants.items():
             stack.enter_context(patch.object(defaults, constant, value))
         for seed, split in enumerate(splits):

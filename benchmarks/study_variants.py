@@ -23,9 +23,9 @@ class Variant:
         Of the estimator; of the comparator if that is one.
     constants : mapping
         Of `skfhe.planning.defaults`, replaced around planning and fitting.
-    kind : {"estimator", "objective", "discriminant"}
-        Whether something takes the estimator's place (`objective`), or the optimiser's
-        (`discriminant`).
+    kind : {"estimator", "several", "objective"}
+        Whether objective perturbation takes the estimator's place, for two classes, or the
+        variant is for several classes only.
     """
 
     name: str
@@ -35,9 +35,7 @@ class Variant:
 
     def applies(self, n_classes: int) -> bool:
         """Whether it is made for so many classes."""
-        if self.kind == "objective":
-            return n_classes == 2
-        return self.kind == "estimator" or n_classes > 2
+        return {"objective": n_classes == 2, "several": n_classes > 2}.get(self.kind, True)
 
 
 def _times(name: str, factor: float) -> Variant:
@@ -51,9 +49,13 @@ def _is(name: str, value: Any) -> Variant:
     return Variant(f"{name} {value}", constants={name: value})
 
 
-def _share(name: str, share: float) -> Variant:
-    shares = {**defaults.SHARES, name: share}
-    return Variant(f"share of {name} {share}", constants={"SHARES": shares})
+def _share(name: str, factor: float) -> Variant:
+    """For two classes and for more."""
+    changed = {
+        constant: {**getattr(defaults, constant), name: factor * getattr(defaults, constant)[name]}
+        for constant in ("SHARES", "DISCRIMINANT_SHARES")
+    }
+    return Variant(f"share of {name} x {factor:g}", constants=changed)
 
 
 def _steps(factor: float) -> Variant:
@@ -70,14 +72,15 @@ VARIANTS = [
     Variant("neither", {"standardize": False, "precondition": False}),
     _is("SCALE_COLUMNS", (False, False)),
     _is("SCALE_COLUMNS", (True, True)),
-    *(_share(name, share) for name in ("moments", "curvature") for share in (0.05, 0.2)),
+    *(_share(name, share) for name in ("moments", "curvature") for share in (0.5, 2.0)),
     _times("RADIUS", 0.7),
     _times("RADIUS", 1.4),
-    *(_is("DAMPING", value) for value in (0.5, 1.0, 2.0)),
+    *(_times("DAMPING", factor) for factor in (0.6, 1.25, 2.5)),
+    *(_times("DISCRIMINANT_DAMPING", factor) for factor in (0.5, 2.0)),
     _steps(0.5),
     _steps(2.0),
     _is("LEARNING_RATE", 1.5),
-    *(_is("MOMENTUM", value) for value in (0.0, 0.7)),
+    *(_is("MOMENTUM", value) for value in ((0.0, 0.0), (0.7, 0.4))),
     *(_is("AVERAGING", value) for value in (1.0, 0.25)),
     _times("INTERCEPT", 0.5),
     _times("INTERCEPT", 2.0),
@@ -86,12 +89,8 @@ VARIANTS = [
     Variant("least_squares", {"approximation": "least_squares"}),
     Variant("monotone", {"approximation": "monotone"}),
     Variant("one release", {"max_iter": 1, "degree": 1}),
-    Variant(
-        "discriminant",
-        {"max_iter": 1, "degree": 1},
-        {"SHARES": {"moments": 0.1, "curvature": 0.3}},
-        kind="discriminant",
-    ),
+    Variant("steps", {"solver": "steps"}, kind="several"),
+    Variant("discriminant", {"solver": "discriminant"}, kind="several"),
     Variant("objective perturbation", kind="objective"),
     Variant("the same, not standardised", {"standardize": False}, kind="objective"),
 ]

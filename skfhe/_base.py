@@ -29,6 +29,12 @@ from .protocol.key_holder import KeyHolder
 from .protocol.schemes import plan_scheme
 from .protocol.session import Costs, Outcome, run_session, train_encrypted
 
+
+def one_of(*names: str) -> list:
+    """The constraint that a parameter has one of some names."""
+    return [StrOptions(set(names))]
+
+
 AUTO_POSITIVE = [Interval(Real, 0, None, closed="neither"), StrOptions({"auto"})]
 
 
@@ -44,13 +50,13 @@ class EncryptedDPClassifier(ClassifierMixin, BaseEstimator):
         "precondition": ["boolean", StrOptions({"auto"})],
         "data_norm": AUTO_POSITIVE,
         "weight_norm": AUTO_POSITIVE,
-        "approximation": [StrOptions({"auto", "minimax", "least_squares", "monotone"})],
+        "approximation": one_of("auto", "minimax", "least_squares", "monotone"),
         "max_iter": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "learning_rate": AUTO_POSITIVE,
         "momentum": [Interval(Real, 0, 1, closed="left"), StrOptions({"auto"})],
         "averaging": [Interval(Real, 0, 1, closed="right"), StrOptions({"auto"})],
-        "neighboring": [StrOptions({"add_remove", "replace_one"})],
-        "backend": [StrOptions({"tenseal", "simulated"})],
+        "neighboring": one_of("add_remove", "replace_one"),
+        "backend": one_of("tenseal", "simulated"),
         "context": "no_validation",
         "classes": ["array-like", None],
         "class_weight": [dict, StrOptions({"balanced"}), None],

@@ -8,7 +8,13 @@ from scipy.special import expit, softmax
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils.validation import check_is_fitted
 
-from ._base import EncryptedDPClassifier, class_weights, count_classes, resolve_context
+from ._base import (
+    EncryptedDPClassifier,
+    class_weights,
+    count_classes,
+    one_of,
+    resolve_context,
+)
 from .plan import TrainingPlan
 from .planning import Request, make_plan
 
@@ -19,7 +25,7 @@ class EncryptedDPLogisticRegression(EncryptedDPClassifier):
     `fit` encrypts the rows, computes every gradient on ciphertexts with a polynomial in the
     place of the sigmoid, adds encrypted noise and decrypts nothing but noised gradient sums.
     The bound on one row's influence is certified, so no gradient is clipped. Two classes have
-    one output, more have one per class (one-vs-rest, one release per step for all).
+    one output, more have one per class (one release per step for all).
 
     Parameters
     ----------
@@ -48,6 +54,12 @@ class EncryptedDPLogisticRegression(EncryptedDPClassifier):
         Bound on the norm of the weights for stored rows, whose norm is at most one.
     approximation : {"auto", "minimax", "least_squares", "monotone"}, default="auto"
         Kind of polynomial. "monotone" keeps the surrogate loss convex at twice the error.
+    solver : {"auto", "steps", "discriminant"}, default="auto"
+        "steps" takes preconditioned gradient steps. "discriminant", for several classes, makes
+        Fisher's linear discriminant of a single gradient and the second moments, in the clear and
+        free of further cost; the polynomial's degree is then 1. "auto" takes it for several
+        classes unless C, class_weight, the intercept or a parameter of the steps is set, or the
+        signal is very low.
     max_iter : int or "auto", default="auto"
         Steps, each of which is a release.
     learning_rate, momentum, averaging : float or "auto", default="auto"
@@ -110,6 +122,7 @@ class EncryptedDPLogisticRegression(EncryptedDPClassifier):
     _parameter_constraints: dict = {
         **EncryptedDPClassifier._parameter_constraints,
         "C": EncryptedDPClassifier._parameter_constraints["data_norm"],
+        "solver": one_of("auto", "steps", "discriminant"),
     }
 
     def __init__(
@@ -125,6 +138,7 @@ class EncryptedDPLogisticRegression(EncryptedDPClassifier):
         data_norm="auto",
         weight_norm="auto",
         approximation="auto",
+        solver="auto",
         max_iter="auto",
         learning_rate="auto",
         momentum="auto",
@@ -148,6 +162,7 @@ class EncryptedDPLogisticRegression(EncryptedDPClassifier):
         self.data_norm = data_norm
         self.weight_norm = weight_norm
         self.approximation = approximation
+        self.solver = solver
         self.max_iter = max_iter
         self.learning_rate = learning_rate
         self.momentum = momentum
@@ -198,6 +213,7 @@ class EncryptedDPLogisticRegression(EncryptedDPClassifier):
             data_norm=self.data_norm,
             weight_norm=self.weight_norm,
             approximation=self.approximation,
+            solver=self.solver,
             max_iter=self.max_iter,
             learning_rate=self.learning_rate,
             momentum=self.momentum,

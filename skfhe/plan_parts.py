@@ -128,6 +128,9 @@ class Optimizer:
 
     Attributes
     ----------
+    solver : str
+        "steps", or "discriminant" (`skfhe.protocol.discriminant`): one gradient at the prior, for
+        which the figures below but the first are of no consequence.
     max_iter : int
         Number of steps, and so of gradient releases.
     learning_rate : float
@@ -144,6 +147,7 @@ class Optimizer:
         at) are projected onto this ball.
     """
 
+    solver: str
     max_iter: int
     learning_rate: float
     momentum: float

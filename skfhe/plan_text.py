@@ -31,7 +31,9 @@ def _data(plan: TrainingPlan) -> list[tuple[str, str]]:
         ("data", f"{p.n_samples} rows, {p.n_features} features, {p.n_classes} classes"),
         ("row bound", f"norm {p.data_norm:.4g}, intercept column {p.intercept_column:.3g}"),
         ("rows", _rows(plan)),
-        (
+        ("solver", "linear discriminant of one gradient and the second moments")
+        if o.solver == "discriminant"
+        else (
             "optimiser",
             f"{o.max_iter} steps of {o.learning_rate:.4g}, momentum {o.momentum:.3g}, "
             f"weights within {o.weight_norm:.4g}"

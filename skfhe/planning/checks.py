@@ -162,8 +162,17 @@ def _require_possible(plan: TrainingPlan) -> None:
     largest = residual * row_norm(problem.intercept_column) * math.sqrt(problem.n_outputs)
     steps = certificate.contributions
     reach = abs(problem.prior_margin) + optimizer.weight_norm * row_norm(problem.intercept_column)
+    solvable = optimizer.solver == "steps" or (
+        optimizer.solver == "discriminant"
+        and problem.n_outputs > 1
+        and problem.intercept_column > 0
+        and not problem.class_weight
+        and optimizer.max_iter == 1
+        and prepared.curvature is not None
+    )
     if not (
-        all(0 <= figure < math.inf for figure in never_negative)
+        solvable
+        and all(0 <= figure < math.inf for figure in never_negative)
         and all(0 < figure < math.inf for figure in positive)
         and all(weight <= 1 for weight in problem.class_weight)
         and len(problem.class_weight) in (0, problem.n_classes)

@@ -15,12 +15,17 @@ from ..privacy.sensitivity import RELATION_FACTOR
 # Chosen by `benchmarks/study.py`; docs/defaults.md says why, and how little most of them matter.
 # Where there are two values, the first is for two classes, the second for more.
 SHARES = {"moments": 0.1, "curvature": 0.1}
+DISCRIMINANT_SHARES = {"moments": 0.1, "curvature": 0.3}
+DISCRIMINANT_DAMPING = 0.7
+# Below this signal class means are too noisy to compare with their covariance.
+DISCRIMINANT_SIGNAL = 3.0
 INTERCEPT = (0.5, 0.2)
 RADIUS = (0.85, 0.7)
 SCALE_COLUMNS = (True, False)
-DAMPING = 0.8
+DAMPING = (0.8, 1.0)
 STEPS, LEAST_STEPS, MOST_STEPS = 3.0, 3, 12
-LEARNING_RATE, MOMENTUM, AVERAGING = 1.0, 0.4, 0.5
+LEARNING_RATE, AVERAGING = 1.0, 0.5
+MOMENTUM = (0.4, 0.0)
 WEIGHT_NORM = 20.0
 # Beyond, factorising the second moments would take longer than the training.
 _MOST_PRECONDITIONED = 1000
@@ -70,6 +75,7 @@ class Request:
     data_norm: float | str
     weight_norm: float | str
     approximation: str
+    solver: str
     max_iter: int | str
     learning_rate: float | str
     momentum: float | str
@@ -104,31 +110,71 @@ def resolve(
     )
     signal = _signal(request, problem)
     travel = min(signal**1.5, 5000.0)
-    recipe = _recipe(request, problem, travel)
-    course = _newton if "curvature" in recipe.shares else _nesterov
+    solver = _solver(request, problem, signal)
+    recipe = _recipe(request, problem, travel, solver)
     distance = travel if "moments" in recipe.shares else 2 * travel
-    max_iter, learning_rate, momentum, averaging = course(request.max_iter, signal, distance)
+    if solver == "discriminant":
+        course = (1, 1.0, 0.0, 1.0)
+    elif "curvature" in recipe.shares:
+        course = _newton(request, problem, signal)
+    else:
+        course = _nesterov(request, signal, distance)
+    max_iter, learning_rate, momentum, averaging = course
     C = _or(request.C, math.inf)
     return (
         problem,
         recipe,
         Optimizer(
+            solver=solver,
             max_iter=max_iter,
             learning_rate=_or(request.learning_rate, learning_rate),
             momentum=_or(request.momentum, momentum),
             averaging=_or(request.averaging, averaging),
             regularization=1 / (C * heaviest * n_samples),
-            weight_norm=_or(request.weight_norm, _weight_norm(problem, signal)),
+            weight_norm=_or(request.weight_norm, _weight_norm(problem, signal, solver)),
         ),
     )
 
 
-def _recipe(request: Request, problem: Problem, travel: float) -> Recipe:
+def _solver(request: Request, problem: Problem, signal: float) -> str:
+    """The discriminant for several classes, where nothing that it lacks is asked for.
+
+    Raises
+    ------
+    ValueError
+        If it is asked for by name where it cannot be.
+    """
+    lacking = {
+        "two classes": problem.n_outputs == 1,
+        "fit_intercept=False": not request.fit_intercept,
+        "class_weight": bool(request.class_weight),
+        "C": not isinstance(request.C, str),
+        "precondition=False": request.precondition is False,
+        f"more than {_MOST_PRECONDITIONED} features": problem.n_features > _MOST_PRECONDITIONED
+        and request.precondition is not True,
+    }
+    for name in ("max_iter", "learning_rate", "momentum", "averaging"):
+        lacking[name] = not isinstance(getattr(request, name), str)
+    found = [name for name, there in lacking.items() if there]
+    if request.solver == "discriminant" and found:
+        raise ValueError(
+            f"solver='discriminant' goes without {', '.join(found)}; use solver='steps', or leave "
+            "these on their defaults."
+        )
+    if request.solver != "auto":
+        return request.solver
+    wanted = request.standardize and signal >= DISCRIMINANT_SIGNAL
+    return "discriminant" if wanted and not found else "steps"
+
+
+def _recipe(request: Request, problem: Problem, travel: float, solver: str) -> Recipe:
     precondition = request.precondition
     if isinstance(precondition, str):
         precondition = problem.n_features <= _MOST_PRECONDITIONED
     wanted = {"moments": request.standardize, "curvature": precondition}
-    shares = {name: share for name, share in SHARES.items() if wanted[name]}
+    discriminant = solver == "discriminant"
+    usual = DISCRIMINANT_SHARES if discriminant else SHARES
+    shares = {name: share for name, share in usual.items() if wanted[name]}
     several = problem.n_outputs > 1
     # A norm that is given says nothing of single columns unless it is below that of all.
     typical = 1.5 * problem.data_norm / math.sqrt(problem.n_features)
@@ -137,23 +183,21 @@ def _recipe(request: Request, problem: Problem, travel: float) -> Recipe:
         box=min(problem.data_norm, max(1.0, typical)),
         radius=RADIUS[several],
         scale_columns=SCALE_COLUMNS[several],
-        damping=DAMPING,
+        damping=DISCRIMINANT_DAMPING if discriminant else DAMPING[several],
         floor=1 / travel,
     )
 
 
-def _newton(max_iter: int | str, signal: float, travel: float) -> tuple[int, float, float, float]:
+def _newton(request: Request, problem: Problem, signal: float) -> tuple[int, float, float, float]:
     """Steps, learning rate, momentum and averaging with a preconditioner: few steps."""
     wanted = round(STEPS * (signal / 10) ** 0.25)
-    steps = int(_or(max_iter, min(MOST_STEPS, max(LEAST_STEPS, wanted))))
-    return steps, LEARNING_RATE, MOMENTUM, AVERAGING
+    steps = int(_or(request.max_iter, min(MOST_STEPS, max(LEAST_STEPS, wanted))))
+    return steps, LEARNING_RATE, MOMENTUM[problem.n_outputs > 1], AVERAGING
 
 
-def _nesterov(
-    max_iter: int | str, signal: float, travel: float
-) -> tuple[int, float, float, float]:
+def _nesterov(request: Request, signal: float, travel: float) -> tuple[int, float, float, float]:
     """The same without one: accelerated steps that travel far along weak directions."""
-    steps = int(_or(max_iter, min(40, max(8, round(10 * (signal / 10) ** 0.35)))))
+    steps = int(_or(request.max_iter, min(40, max(8, round(10 * (signal / 10) ** 0.35)))))
     return steps, min(4 * travel / steps**2, 16.0), max(0.0, 1 - 2.5 / steps), 0.25
 
 
@@ -173,7 +217,9 @@ def _signal(request: Request, problem: Problem) -> float:
     return signal if problem.n_outputs == 1 else signal / math.sqrt(1.5 * problem.n_outputs)
 
 
-def _weight_norm(problem: Problem, signal: float) -> float:
+def _weight_norm(problem: Problem, signal: float, solver: str) -> float:
+    if solver == "discriminant":
+        return 0.01  # its only gradient is taken at the prior
     if problem.n_outputs == 1:
         return WEIGHT_NORM
     return min(WEIGHT_NORM, max(5.0, signal / 4))

@@ -32,7 +32,9 @@ _LEAST_RADIUS = 1.0
 _REACH_ROOM = 0.02
 
 
-def _polynomials(request: Request, largest_reach: float) -> tuple[PolynomialApproximation, ...]:
+def _polynomials(
+    request: Request, solver: str, largest_reach: float
+) -> tuple[PolynomialApproximation, ...]:
     """The declared approximations: intervals growing geometrically up to all reachable margins.
 
     The last interval leaves room for the slack of encryption errors, which is known only later
@@ -42,7 +44,9 @@ def _polynomials(request: Request, largest_reach: float) -> tuple[PolynomialAppr
     last = largest_reach * (1 + _REACH_ROOM)
     steps = max(0, math.ceil(math.log(last / _LEAST_RADIUS) / math.log(_RADIUS_RATIO)))
     radii = [last / _RADIUS_RATIO**i for i in range(steps, -1, -1)]
-    return tuple(PolynomialApproximation.fit(request.degree, radius, kind) for radius in radii)
+    # All margins of the discriminant's step are the public prior: any constant does there.
+    degree = 1 if solver == "discriminant" else request.degree
+    return tuple(PolynomialApproximation.fit(degree, radius, kind) for radius in radii)
 
 
 def _checked_counts(
@@ -103,7 +107,7 @@ def make_plan(
     problem, recipe, optimizer = defaults.resolve(request, n_samples, n_features, n_classes)
     norm = row_norm(problem.intercept_column)
     largest_reach = abs(problem.prior_margin) + optimizer.weight_norm * norm
-    polynomials = _polynomials(request, largest_reach)
+    polynomials = _polynomials(request, optimizer.solver, largest_reach)
     largest = max(p.residual_bound() for p in polynomials) * norm * math.sqrt(problem.n_outputs)
     contributions = contribution_table(problem.n_outputs, problem.intercept_column, largest)
     spare = request.delta * (1 - accounting.DELTA_SHARE)

@@ -25,8 +25,9 @@ from ..privacy.releases import ReleaseLedger
 from ..privacy.sensitivity import contribution_bound, least_contributions, reach
 from ..privacy.statistics import largest
 from . import messages
-from .optimizer import ProjectedNesterov
-from .preparation import fitted_frame, pack_frame, plain_frame, preconditioner
+from .discriminant import Discriminant
+from .optimizer import ProjectedNesterov, make_optimizer
+from .preparation import fitted_frame, pack_frame, plain_frame
 from .schemes import plan_scheme
 
 
@@ -119,10 +120,10 @@ class KeyHolder:
         self._keys = self.scheme.generate(self._layout.elements)
         self._encryptor: Encryptor | None = self._keys.encryptor()
         self._frame = None if plan.preparation.moments else plain_frame(plan)
-        self._optimizer: ProjectedNesterov | None = None
         self._unprepared = [*plan.preparation.statistics]
+        self._optimizer: Discriminant | ProjectedNesterov | None = None
         if not self._unprepared:
-            self._optimizer = ProjectedNesterov(plan, self._frame)
+            self._optimizer = make_optimizer(plan, self._frame, None)
         self._least = least_contributions(
             plan.certificate.polynomials, plan.problem.intercept_column
         )
@@ -184,13 +185,11 @@ class KeyHolder:
         with self._burning_on_failure():
             sums = self._decrypt(name, sections, level, 1.0, unit, noise)[: statistic.length]
             self._unprepared.pop(0)
-            matrix = None
             if name == "moments":
                 self._frame = fitted_frame(self.plan, sums)
-            else:
-                matrix = preconditioner(self.plan, sums)
             if not self._unprepared:
-                self._optimizer = ProjectedNesterov(self.plan, self._frame, matrix)
+                curvature = sums if name == "curvature" else None
+                self._optimizer = make_optimizer(self.plan, self._frame, curvature)
         self._answered = hashlib.sha256(reply).hexdigest()
 
     def frame(self) -> bytes:

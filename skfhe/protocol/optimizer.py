@@ -7,6 +7,28 @@ from numpy.typing import NDArray
 
 from ..plan import TrainingPlan
 from ..privacy.frame import Frame
+from .discriminant import Discriminant
+from .preparation import preconditioner
+
+
+def make_optimizer(
+    plan: TrainingPlan, frame: Frame, curvature: NDArray | None
+) -> Discriminant | ProjectedNesterov:
+    """What the plan's solver makes of gradients.
+
+    Parameters
+    ----------
+    plan : TrainingPlan
+        Names the solver.
+    frame : Frame
+        Of the stored rows.
+    curvature : ndarray or None
+        The noised sums of the curvature, if the plan has it.
+    """
+    if plan.optimizer.solver == "discriminant":
+        return Discriminant(plan, curvature)
+    matrix = None if curvature is None else preconditioner(plan, curvature)
+    return ProjectedNesterov(plan, frame, matrix)
 
 
 class ProjectedNesterov:

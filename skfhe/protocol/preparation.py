@@ -61,7 +61,7 @@ def fitted_frame(plan: TrainingPlan, sums: NDArray) -> Frame:
     means, squares = moments(sums, plan)
     noise = deviation("moments", plan)
     variances = squares - np.maximum(means**2 - noise**2, 0)
-    kept = _kept(np.mean(means**2), noise**2)
+    kept = kept_share(np.mean(means**2), noise**2)
     # Without an intercept a centre would move the decision's origin.
     centre = means * (kept if plan.problem.intercept_column else 0.0)
     variances, left = _shrunk(variances, noise)
@@ -120,7 +120,7 @@ def _frame(plan: TrainingPlan, centre: NDArray, scale: NDArray) -> Frame:
     return Frame(centre, scale, plan.problem.intercept_column, plan.problem.shorten_intercept)
 
 
-def _kept(total: float, noise: float) -> float:
+def kept_share(total: float, noise: float) -> float:
     """Share of a mean square that is not noise: what empirical Bayes keeps of a value."""
     signal = max(total - noise, 0.0)
     return signal / (signal + noise) if signal else 0.0
@@ -132,5 +132,5 @@ def _shrunk(variances: NDArray, noise: float) -> tuple[NDArray, float]:
     uncertain = noise**2 / len(variances)
     average = (average * prior**2 + prior * uncertain) / (prior**2 + uncertain)
     average = max(average, 0.01)
-    kept = _kept(float(np.mean((variances - np.mean(variances)) ** 2)), noise**2)
+    kept = kept_share(float(np.mean((variances - np.mean(variances)) ** 2)), noise**2)
     return average + kept * (variances - average), noise * math.sqrt(kept)
