@@ -58,6 +58,12 @@ def _share(name: str, factor: float) -> Variant:
     return Variant(f"share of {name} x {factor:g}", constants=changed)
 
 
+def _radius(factor: float) -> Variant:
+    names = ("RADIUS", "LEAST_RADIUS", "MOST_RADIUS")
+    changed = {name: factor * getattr(defaults, name) for name in names}
+    return Variant(f"RADIUS x {factor:g}", constants=changed)
+
+
 def _steps(factor: float) -> Variant:
     names = ("STEPS", "LEAST_STEPS", "MOST_STEPS")
     changed = {name: factor * getattr(defaults, name) for name in names}
@@ -73,8 +79,7 @@ VARIANTS = [
     _is("SCALE_COLUMNS", (False, False)),
     _is("SCALE_COLUMNS", (True, True)),
     *(_share(name, share) for name in ("moments", "curvature") for share in (0.5, 2.0)),
-    _times("RADIUS", 0.7),
-    _times("RADIUS", 1.4),
+    *(_radius(factor) for factor in (0.7, 1.4)),
     *(_times("DAMPING", factor) for factor in (0.6, 1.25, 2.5)),
     *(_times("DISCRIMINANT_DAMPING", factor) for factor in (0.5, 2.0)),
     _steps(0.5),

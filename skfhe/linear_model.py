@@ -25,7 +25,8 @@ class EncryptedDPLogisticRegression(EncryptedDPClassifier):
     `fit` encrypts the rows, computes every gradient on ciphertexts with a polynomial in the
     place of the sigmoid, adds encrypted noise and decrypts nothing but noised gradient sums.
     The bound on one row's influence is certified, so no gradient is clipped. Two classes have
-    one output, more have one per class (one release per step for all).
+    one output; more have one per class, with one release per step for all, or by default a
+    linear discriminant of a single one.
 
     Parameters
     ----------

@@ -20,7 +20,8 @@ DISCRIMINANT_DAMPING = 0.7
 # Below this signal class means are too noisy to compare with their covariance.
 DISCRIMINANT_SIGNAL = 3.0
 INTERCEPT = (0.5, 0.2)
-RADIUS = (0.85, 0.7)
+# For several classes, whose long rows lose what tells them apart: as far as the signal allows.
+RADIUS, LEAST_RADIUS, MOST_RADIUS = 0.85, 0.7, 1.0
 SCALE_COLUMNS = (True, False)
 DAMPING = (0.8, 1.0)
 STEPS, LEAST_STEPS, MOST_STEPS = 3.0, 3, 12
@@ -109,9 +110,9 @@ def resolve(
         tuple(weight / heaviest for weight in request.class_weight),
     )
     signal = _signal(request, problem)
-    travel = min(signal**1.5, 5000.0)
+    travel = _travel(signal)
     solver = _solver(request, problem, signal)
-    recipe = _recipe(request, problem, travel, solver)
+    recipe = _recipe(request, problem, signal, solver)
     distance = travel if "moments" in recipe.shares else 2 * travel
     if solver == "discriminant":
         course = (1, 1.0, 0.0, 1.0)
@@ -134,6 +135,11 @@ def resolve(
             weight_norm=_or(request.weight_norm, _weight_norm(problem, signal, solver)),
         ),
     )
+
+
+def _travel(signal: float) -> float:
+    """How far steps may go in all: learning rate times their number, squared with momentum."""
+    return min(signal**1.5, 5000.0)
 
 
 def _solver(request: Request, problem: Problem, signal: float) -> str:
@@ -167,7 +173,7 @@ def _solver(request: Request, problem: Problem, signal: float) -> str:
     return "discriminant" if wanted and not found else "steps"
 
 
-def _recipe(request: Request, problem: Problem, travel: float, solver: str) -> Recipe:
+def _recipe(request: Request, problem: Problem, signal: float, solver: str) -> Recipe:
     precondition = request.precondition
     if isinstance(precondition, str):
         precondition = problem.n_features <= _MOST_PRECONDITIONED
@@ -176,15 +182,16 @@ def _recipe(request: Request, problem: Problem, travel: float, solver: str) -> R
     usual = DISCRIMINANT_SHARES if discriminant else SHARES
     shares = {name: share for name, share in usual.items() if wanted[name]}
     several = problem.n_outputs > 1
+    radius = min(MOST_RADIUS, max(LEAST_RADIUS, signal / 12)) if several else RADIUS
     # A norm that is given says nothing of single columns unless it is below that of all.
     typical = 1.5 * problem.data_norm / math.sqrt(problem.n_features)
     return Recipe(
         shares,
         box=min(problem.data_norm, max(1.0, typical)),
-        radius=RADIUS[several],
+        radius=radius,
         scale_columns=SCALE_COLUMNS[several],
         damping=DISCRIMINANT_DAMPING if discriminant else DAMPING[several],
-        floor=1 / travel,
+        floor=1 / _travel(signal),
     )
 
 
