@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from ..plan import Optimizer, Problem
+from ..plan import Optimizer, Preparation, Problem
 from ..privacy import accounting
 from ..privacy.sensitivity import RELATION_FACTOR
 
@@ -34,22 +34,18 @@ _MOST_PRECONDITIONED = 1000
 
 @dataclass(frozen=True)
 class Recipe:
-    """How rows and gradients are prepared.
+    """How rows and gradients are to be prepared.
 
     Attributes
     ----------
     shares : dict of str to float
         For every statistic, in order, its share of the run's mu^2.
-    box, radius, scale_columns, damping, floor
-        As in `skfhe.plan.Preparation`.
+    preparation : Preparation
+        All of it but the statistics, whose noise is known later.
     """
 
     shares: dict[str, float]
-    box: float
-    radius: float
-    scale_columns: bool
-    damping: float
-    floor: float
+    preparation: Preparation
 
     @property
     def left(self) -> float:
@@ -185,14 +181,16 @@ def _recipe(request: Request, problem: Problem, signal: float, solver: str) -> R
     radius = min(MOST_RADIUS, max(LEAST_RADIUS, signal / 12)) if several else RADIUS
     # A norm that is given says nothing of single columns unless it is below that of all.
     typical = 1.5 * problem.data_norm / math.sqrt(problem.n_features)
-    return Recipe(
-        shares,
+    preparation = Preparation(
+        moments=None,
+        curvature=None,
         box=min(problem.data_norm, max(1.0, typical)),
         radius=radius,
         scale_columns=SCALE_COLUMNS[several],
         damping=DISCRIMINANT_DAMPING if discriminant else DAMPING[several],
         floor=1 / _travel(signal),
     )
+    return Recipe(shares, preparation)
 
 
 def _newton(request: Request, problem: Problem, signal: float) -> tuple[int, float, float, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from numbers import Integral
 
 from ..approximation import PolynomialApproximation
@@ -196,7 +197,7 @@ def _prepared(
         name: preparation.choose(
             name,
             problem,
-            recipe.box,
+            recipe.preparation.box,
             request.neighboring,
             used,
             single / math.sqrt(share),
@@ -204,12 +205,4 @@ def _prepared(
         )
         for name, share in recipe.shares.items()
     }
-    return Preparation(
-        moments=statistics.get("moments"),
-        curvature=statistics.get("curvature"),
-        box=recipe.box,
-        radius=recipe.radius,
-        scale_columns=recipe.scale_columns,
-        damping=recipe.damping,
-        floor=recipe.floor,
-    )
+    return replace(recipe.preparation, **statistics)
