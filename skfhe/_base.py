@@ -23,7 +23,7 @@ from .plan_text import sections
 from .privacy.guarantee import PrivacyGuarantee
 from .privacy.ledger import PrivacyLedger
 from .privacy.noise import noise_source
-from .protocol.data_owner import check_rows
+from .protocol.data_owner import check_rows, finite_rows
 from .protocol.dataset import EncryptedDataset
 from .protocol.key_holder import KeyHolder
 from .protocol.schemes import plan_scheme
@@ -111,6 +111,7 @@ class EncryptedDPClassifier(ClassifierMixin, BaseEstimator):
                 "use class_weight with public weights."
             )
         X, y = validate_data(self, X, y, accept_sparse="csr", dtype=np.float64)
+        X = finite_rows(X)
         check_classification_targets(y)
         classes, targets = self._encode(y)
         costs = Costs()

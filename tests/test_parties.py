@@ -15,6 +15,7 @@ from helpers import (
     scheme_of,
     stored_rows,
 )
+from scipy import sparse
 
 from skfhe import (
     EncryptedDataset,
@@ -22,9 +23,11 @@ from skfhe import (
     Evaluator,
     KeyHolder,
     PlanMismatch,
+    PrivacyLedger,
 )
 from skfhe.exceptions import MessageError
 from skfhe.protocol import data_owner, messages
+from skfhe.protocol.data_owner import finite_rows
 from skfhe.protocol.session import Costs, run_session, train_encrypted
 
 # What the evaluator refuses.
@@ -306,3 +309,20 @@ def test_a_refused_chunk_does_not_block_the_good_one(backend):
     evaluator.load([good])
     with pytest.raises(PlanMismatch, match="loaded before"):
         evaluator.load([good])
+
+
+def test_sparse_rows_are_left_as_they_are():
+    """Duplicates are added up in a copy, and those that overflow are refused before all else."""
+    entries, places = [0.1, 0.2, 0.3], ([0, 0, 1], [1, 1, 2])
+    X = sparse.coo_array((entries, places), shape=(3, 3)).tocsr()
+    doubled = sparse.csr_array((np.array(entries), np.array([1, 1, 2]), np.array([0, 2, 3, 3])))
+    before = doubled.data.copy(), doubled.indices.copy(), doubled.indptr.copy()
+    np.testing.assert_array_equal(finite_rows(doubled).toarray(), X.toarray())
+    for a, b in zip(before, (doubled.data, doubled.indices, doubled.indptr), strict=True):
+        np.testing.assert_array_equal(a, b)
+    doubled.data[:] = 1e308
+    ledger = PrivacyLedger(epsilon=1.0, delta=1e-5)
+    model = EncryptedDPLogisticRegression(backend="simulated", ledger=ledger)
+    with pytest.raises(ValueError, match="finite"):
+        model.fit(doubled, [0, 1, 0])
+    assert not ledger.entries()

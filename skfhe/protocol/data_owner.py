@@ -301,23 +301,35 @@ class DataOwner:
             self._noised.add(release)
 
     def _checked(self, X):
-        """Rows as float64, dense or CSR; refused if of the wrong shape, or if no numbers."""
-        problem = self.plan.problem
-        if sparse.issparse(X):
-            X = sparse.csr_array(X, dtype=np.float64)
-            X.sum_duplicates()
-        else:
-            X = np.asarray(X, dtype=np.float64)
+        """Rows as `finite_rows` has them; refused if of the wrong shape."""
+        X, problem = finite_rows(X), self.plan.problem
         if X.shape[1] != problem.n_features or X.shape[0] > problem.n_samples:
             raise PlanMismatch(
                 f"rows must be at most {problem.n_samples} of {problem.n_features} features, "
                 f"as the plan says, got {X.shape[0]} of {X.shape[1]}."
             )
-        if not np.isfinite(X.data if sparse.issparse(X) else X).all():
-            raise ValueError(
-                "rows must be finite numbers, got NaN or infinity; impute them first."
-            )
         return X
+
+
+def finite_rows(X):
+    """Rows as float64, dense or CSR without duplicate entries; what is given stays as it is.
+
+    Raises
+    ------
+    ValueError
+        If an entry is NaN or infinite, duplicates of sparse rows added up.
+    """
+    if sparse.issparse(X):
+        X = sparse.csr_array(X, dtype=np.float64)
+        if not X.has_canonical_format:
+            X = X.copy()
+            with np.errstate(all="ignore"):
+                X.sum_duplicates()
+    else:
+        X = np.asarray(X, dtype=np.float64)
+    if not np.isfinite(X.data if sparse.issparse(X) else X).all():
+        raise ValueError("rows must be finite numbers, got NaN or infinity; impute them first.")
+    return X
 
 
 def check_rows(X, data_norm: float) -> RowCheck:
