@@ -23,7 +23,7 @@ class EncryptedDPLogisticRegression(EncryptedDPClassifier):
     """Logistic regression trained on CKKS ciphertexts, released with differential privacy.
 
     `fit` encrypts the rows, computes every gradient on ciphertexts with a polynomial in the
-    place of the sigmoid, adds encrypted noise and decrypts nothing but noised gradient sums.
+    place of the sigmoid, and decrypts nothing but sums over rows that carry their noise.
     The bound on one row's influence is certified, so no gradient is clipped. Two classes have
     one output; more have one per class, with one release per step for all, or by default a
     linear discriminant of a single one.

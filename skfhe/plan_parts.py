@@ -83,6 +83,10 @@ class Statistic:
     noise_units: int
     noise_multiplier: float
 
+    def n_ciphertexts(self, poly_modulus_degree: int) -> int:
+        """How many hold it, one coordinate per plaintext coefficient."""
+        return -(-self.length // poly_modulus_degree)
+
 
 @dataclass(frozen=True)
 class Preparation:

@@ -20,16 +20,11 @@ MAX_FLOODING = 2.0**-20
 
 def discreteness(
     used: Encryption, prepared: Preparation, n_owners: int, n_colluding: int, max_iter: int
-) -> tuple[float, float]:
-    """Shrink of the honest owners' discrete noise on gradients, and slack of the whole run's.
-
-    Every owner's share is a release's worth of discrete noise of its own (docs/mathematics.md,
-    statement 9), so shares count as releases; a share's spread is what smoothing needs.
-    """
-    share = used.noise_units / math.sqrt(2 * (n_owners - n_colluding))
+) -> float:
+    """What the discrete noise of the whole run costs of delta."""
     values = used.poly_modulus_degree * max_iter
     values += sum(statistic.length for statistic in prepared.statistics.values())
-    return accounting.discreteness(share, values, n_owners)
+    return preparation.honest_discreteness(used.noise_units, values, n_owners, n_colluding)[1]
 
 
 def effective_multiplier(
@@ -40,8 +35,7 @@ def effective_multiplier(
     n_colluding: int,
 ) -> float:
     """Noise over sensitivity, both in units of the sums, as the accountant may take it."""
-    share = used.noise_units / math.sqrt(2 * (n_owners - n_colluding))
-    shrink = accounting.discreteness(share, 1, 1)[0]
+    shrink = preparation.honest_discreteness(used.noise_units, 1, n_owners, n_colluding)[0]
     noise = used.noise_units * Layout.of(problem, used, n_owners).output_norm / used.output_scale
     return noise / certificate.sensitivity * shrink
 

@@ -159,7 +159,7 @@ def make_plan(
         error=bounds.error,
         sensitivity=factor * (1 + bounds.row_slack) + bounds.error,
         error_probability=request.delta * FAILURE_SHARE,
-        discreteness=discreteness(chosen.encryption, prepared, *owners, optimizer.max_iter)[1],
+        discreteness=discreteness(chosen.encryption, prepared, *owners, optimizer.max_iter),
     )
     plan = TrainingPlan(
         problem,

@@ -88,9 +88,20 @@ def fits(
 
 def effective_multiplier(statistic: Statistic, n_owners: int, n_colluding: int) -> float:
     """Noise over sensitivity, as the accountant may take it."""
-    share = statistic.noise_units / math.sqrt(2 * (n_owners - n_colluding))
-    shrink = accounting.discreteness(share, statistic.length, n_owners)[0]
+    shrink = honest_discreteness(statistic.noise_units, statistic.length, n_owners, n_colluding)[0]
     return statistic.noise_units / statistic.sensitivity * shrink
+
+
+def honest_discreteness(
+    noise_units: int, n_values: int, n_owners: int, n_colluding: int
+) -> tuple[float, float]:
+    """Shrink and slack of the honest owners' discrete noise on so many values.
+
+    Every owner's share is a release's worth of discrete noise of its own (docs/mathematics.md,
+    statement 9), so shares count as releases; a share's spread is what smoothing needs.
+    """
+    share = noise_units / math.sqrt(2 * (n_owners - n_colluding))
+    return accounting.discreteness(share, n_values, n_owners)
 
 
 def flooding(

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 # A shade below one: the norm stays within the bound when its computation rounds.
-_BOUND = 1 - 2.0**-40
+SHADE = 1 - 2.0**-40
 # With rows and frames within these no product overflows; a row this long is shortened to a
 # direction anyway.
 _LARGEST = 1e150
@@ -66,7 +66,7 @@ class Frame:
             The first n_features columns have L2 norm at most one together.
         """
         rows = (bounded(X) - self.centre) * self.scale
-        factors = _BOUND / np.maximum(norms(rows), 1.0)
+        factors = SHADE / np.maximum(norms(rows), 1.0)
         rows *= factors
         if not self.intercept_column:
             return rows
@@ -102,7 +102,7 @@ def norms(rows: NDArray) -> NDArray:
     """L2 norms of rows, of shape (n, 1), without overflow.
 
     Entries next to a row's largest are summed pairwise in C order, so the relative error is far
-    below what `_BOUND` leaves.
+    below what `SHADE` leaves.
     """
     largest = np.maximum(np.max(np.abs(rows), axis=1, keepdims=True, initial=0.0), 1e-300)
     return largest * np.linalg.norm(rows / largest, axis=1, keepdims=True)

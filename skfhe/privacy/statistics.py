@@ -35,13 +35,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..plan import Problem, TrainingPlan
-from .frame import Frame, bounded, norms
+from .frame import SHADE, Frame, bounded, norms
 from .sensitivity import RELATION_FACTOR, row_norm
 
 _DIAGONAL, _OFF_DIAGONAL = 5, 7
 _ROWS_AT_ONCE = 4096
-# A shade below one: norms stay within their bounds when their computation rounds.
-_BOUND = 1 - 2.0**-40
 
 
 def length(name: str, problem: Problem) -> int:
@@ -158,7 +156,7 @@ def _blocks(X) -> Iterator[NDArray]:
 
 def _boxed(rows: NDArray, data_norm: float, box: float) -> NDArray:
     """u: rows shortened to the row bound, over the box, clipped to it."""
-    rows = rows * (data_norm * _BOUND / np.maximum(norms(rows), data_norm))
+    rows = rows * (data_norm * SHADE / np.maximum(norms(rows), data_norm))
     return np.clip(rows / box, -1.0, 1.0)
 
 

@@ -165,7 +165,7 @@ class DataOwner:
         sigma = self._share(statistic.noise_units)
         values += discrete_gaussian(sigma, len(values), self._random_bytes)
         size = self.plan.encryption.poly_modulus_degree
-        padded = np.zeros(-(-len(values) // size) * size, dtype=np.int64)
+        padded = np.zeros(statistic.n_ciphertexts(size) * size, dtype=np.int64)
         padded[: len(values)] = values
         level = self.plan.encryption.product_level
         sections = [

@@ -113,7 +113,7 @@ class Evaluator:
         statistic = self.plan.preparation.statistics.get(name)
         if statistic is None:
             raise PlanMismatch(f"the plan has no statistic {name!r}.")
-        n_sections = -(-statistic.length // self.plan.encryption.poly_modulus_degree)
+        n_sections = statistic.n_ciphertexts(self.plan.encryption.poly_modulus_degree)
         total: list[Any] = []
         for sections in self._shares("statistic", shares, n_sections, name=name):
             loaded = [self._backend.load(section) for section in sections]

@@ -178,7 +178,7 @@ class KeyHolder:
             raise PlanMismatch("the plan has no statistic that is still to be released.")
         name = self._unprepared[0]
         statistic = self.plan.preparation.statistics[name]
-        n_sections = -(-statistic.length // self.plan.encryption.poly_modulus_degree)
+        n_sections = statistic.n_ciphertexts(self.plan.encryption.poly_modulus_degree)
         sections = self._unpack(reply, "statistics", n_sections, name=name)
         unit = largest(name, self.plan.problem, statistic.grid_bits)
         level, noise = self.plan.encryption.product_level, statistic.noise_units
