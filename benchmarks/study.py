@@ -81,15 +81,15 @@ def _encryption_once() -> Iterator[None]:
     """
     search, chosen, found = encryption._searched, encryption._chosen, {}
 
-    def searched(requirement):
-        key = requirement.polynomials[0].degree
+    def searched(sizing):
+        key = sizing.requirement.polynomials[0].degree
         if key in found:
             yield [found[key]]
-        yield from search(requirement)
+        yield from search(sizing)
 
-    def remember(requirement, candidate, *rest):
-        choice = chosen(requirement, candidate, *rest)
-        found[requirement.polynomials[0].degree] = candidate
+    def remember(sizing, candidate, *rest):
+        choice = chosen(sizing, candidate, *rest)
+        found[sizing.requirement.polynomials[0].degree] = candidate
         return choice
 
     with (

@@ -18,6 +18,7 @@ from .exceptions import (
 )
 from .linear_model import EncryptedDPLogisticRegression
 from .model_selection import private_scorer
+from .neural_network import EncryptedDPMLPClassifier
 from .plan import TrainingPlan
 from .preprocessing import BoundsScaler, DPStandardScaler, RowNormClipper
 from .privacy.ledger import PrivacyLedger
@@ -38,6 +39,7 @@ __all__ = [
     "DataOwner",
     "DepthExceeded",
     "EncryptedDPLogisticRegression",
+    "EncryptedDPMLPClassifier",
     "EncryptedDataset",
     "Evaluator",
     "InfeasiblePlan",

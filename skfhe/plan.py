@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from .approximation import PolynomialApproximation
+from .approximation import ActivationPolynomial, PolynomialApproximation
 from .plan_parts import (
     Certificate,
     Encryption,
@@ -171,13 +171,19 @@ _PARTS: dict[str, type] = {
     "prediction": Prediction,
 }
 
+_APPROXIMATIONS = {
+    "polynomials": PolynomialApproximation,
+    "activations": ActivationPolynomial,
+}
+
 
 def _plain(plan: TrainingPlan) -> dict[str, Any]:
     content: dict[str, Any] = {"format_version": FORMAT_VERSION}
     for part in _PARTS:
         value = getattr(plan, part)
         content[part] = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
-    content["certificate"]["polynomials"] = [p.to_dict() for p in plan.certificate.polynomials]
+    for name in _APPROXIMATIONS:
+        content["certificate"][name] = [p.to_dict() for p in getattr(plan.certificate, name)]
     for name in ("moments", "curvature"):
         statistic = content["preparation"][name]
         content["preparation"][name] = statistic and dataclasses.asdict(statistic)
@@ -190,9 +196,10 @@ def _build(kind: type, fields: dict[str, Any]) -> Any:
         raise ValueError(f"fields {sorted(missing)} are missing")
     values = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
     if kind is Certificate:
-        values["polynomials"] = tuple(
-            PolynomialApproximation.from_dict(p) for p in values["polynomials"]
-        )
+        if not all(isinstance(values[name], tuple) for name in (*_APPROXIMATIONS, "splits")):
+            raise ValueError("a certificate's tables must be lists")
+        for name, approximation in _APPROXIMATIONS.items():
+            values[name] = tuple(approximation.from_dict(p) for p in values[name])
     if kind is Preparation:
         for name in ("moments", "curvature"):
             values[name] = values[name] and _build(Statistic, values[name])

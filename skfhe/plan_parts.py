@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from .approximation import PolynomialApproximation
+from .approximation import ActivationPolynomial, PolynomialApproximation
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,8 @@ class Problem:
         b, the intercept's entry in a stored row of norm at most one; zero for none.
     class_weight : tuple of float
         Weight of each class's rows, the largest being 1; empty where all are equal.
+    hidden_units : int
+        h, the units of a network's hidden layer; zero for the linear model.
     """
 
     n_samples: int
@@ -35,6 +37,7 @@ class Problem:
     data_norm: float
     intercept_column: float
     class_weight: tuple[float, ...] = ()
+    hidden_units: int = 0
 
     @property
     def n_columns(self) -> int:
@@ -49,7 +52,7 @@ class Problem:
     @property
     def shorten_intercept(self) -> bool:
         """Whether the intercept's entry is shortened with a row (`skfhe.privacy.frame`)."""
-        return self.n_outputs == 1
+        return self.n_outputs == 1 and not self.hidden_units
 
     @property
     def prior_margin(self) -> float:
@@ -149,6 +152,10 @@ class Optimizer:
     weight_norm : float
         W: every output's weights (for rows of norm one, counted from the prior that they start
         at) are projected onto this ball.
+    hidden_norm : float
+        Of a network's hidden units: every unit's weights are projected onto this ball; else 0.
+    initial_seed : int
+        Of the public weights that a network's training starts from.
     """
 
     solver: str
@@ -158,6 +165,8 @@ class Optimizer:
     averaging: float
     regularization: float
     weight_norm: float
+    hidden_norm: float = 0.0
+    initial_seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -184,6 +193,12 @@ class Certificate:
         beta: the probability that an error of the run exceeds its bound; comes out of delta.
     discreteness : float
         What integer noise costs of delta over continuous noise.
+    activations : tuple of ActivationPolynomial
+        A network's activation for each declared interval, shortest first; else empty.
+    splits : tuple of float
+        kappa: what the hidden layer's gradient may be divided by beside S; else empty.
+    hidden_slack : float
+        How far encryption errors may move a hidden unit's margin.
     """
 
     polynomials: tuple[PolynomialApproximation, ...]
@@ -195,6 +210,9 @@ class Certificate:
     sensitivity: float
     error_probability: float
     discreteness: float
+    activations: tuple[ActivationPolynomial, ...] = ()
+    splits: tuple[float, ...] = ()
+    hidden_slack: float = 0.0
 
     @property
     def cost_in_delta(self) -> float:
@@ -261,6 +279,8 @@ class Encryption:
         sigma of the noise on every plaintext coefficient, in integer units.
     symmetric : bool
         Whether rows are encrypted under the secret key (one owner who is the key holder).
+    unit_block, presence_level : int
+        C: a network's hidden units per ciphertext; level of the bias's column. Else zero.
     """
 
     poly_modulus_degree: int
@@ -275,6 +295,8 @@ class Encryption:
     output_scale: float
     noise_units: int
     symmetric: bool
+    unit_block: int = 0
+    presence_level: int = 0
 
 
 @dataclass(frozen=True)

@@ -32,13 +32,8 @@ from skfhe.crypto.simulated import SimulatedCiphertext, SimulatedScheme
 from skfhe.crypto.tenseal import TensealScheme, coefficient_modulus
 from skfhe.packing import Layout
 from skfhe.plan import Problem
-from skfhe.planning.bounds import (
-    PRODUCT_LEVEL,
-    Candidate,
-    Requirement,
-    label_level,
-    trace_core,
-)
+from skfhe.planning.logistic_bounds import LogisticRequirement, label_level, trace_core
+from skfhe.planning.requirement import PRODUCT_LEVEL, Candidate
 
 DEGREE = 8192
 # A rotation, the two that negate X and X^2, and conjugation.
@@ -89,7 +84,7 @@ class Case:
     the polynomial's interval. ``bench`` says on which backend.
     """
 
-    requirement: Requirement
+    requirement: LogisticRequirement
     candidate: Candidate
 
     RADIUS = 8.0
@@ -169,10 +164,10 @@ def logistic_case(degree, n_rows, n_columns, n_classes=2) -> Case:
     """A `Case` of degree 1, 3 or 7 at N = 8192."""
     bits, scale_bits, row_scale_bits, blocks = PARAMETERS[degree]
     problem = Problem(n_rows, n_columns, n_classes, 1.0, 0.0)
-    requirement = Requirement(
+    requirement = LogisticRequirement(
         problem,
-        polynomials=[PolynomialApproximation.fit(degree, Case.RADIUS)],
-        contributions=[Case.DIVISOR],
+        polynomials=(PolynomialApproximation.fit(degree, Case.RADIUS),),
+        contributions=(Case.DIVISOR,),
         largest_contribution=Case.DIVISOR,
         weight_norm=Case.RADIUS,
         row_norm=1.0,
@@ -182,6 +177,7 @@ def logistic_case(degree, n_rows, n_columns, n_classes=2) -> Case:
         failure=1e-6,
         max_error=0.05,
         max_margin_slack=1.0,
+        max_hidden_slack=0.0,
         max_flooding=1.0,
         n_owners=1,
         n_colluding=0,

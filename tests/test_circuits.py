@@ -17,7 +17,7 @@ from skfhe.crypto.simulated import SimulatedScheme
 from skfhe.crypto.tenseal import TensealScheme
 from skfhe.crypto.tracing import TracingEvaluator
 from skfhe.packing import Layout
-from skfhe.planning.bounds import error_bounds, label_level, trace_core
+from skfhe.planning.logistic_bounds import error_bounds, label_level, trace_core
 
 DEGREES = range(1, 16, 2)
 KINDS = ["minimax", "least_squares", "monotone"]
@@ -34,8 +34,9 @@ def product_of_factors(factored, z):
     """What the encrypted evaluation multiplies, in double precision."""
     u = factored.alpha * z
     v = u * u
-    value = u if factored.linear is None else u * (v - factored.linear)
-    for beta, gamma in factored.quadratics:
+    factors = factored.factors
+    value = u if factors.linear is None else u * (v - factors.linear)
+    for beta, gamma in factors.quadratics:
         value = value * ((v + beta) ** 2 + gamma)
     return value
 
@@ -70,8 +71,8 @@ def test_factors_of_any_polynomial(degree, kind, radius, divisor):
     factored = FactoredPolynomial.of(approximation, divisor)
     assert factorisation_error(approximation, divisor) < 1e-9
     assert factored.reach == pytest.approx(abs(factored.alpha) * radius)
-    assert (factored.linear is not None) == (degree % 4 == 3)
-    assert 2 * (degree % 4 == 3) + 4 * len(factored.quadratics) + 1 == degree
+    assert (factored.factors.linear is not None) == (degree % 4 == 3)
+    assert 2 * (degree % 4 == 3) + 4 * len(factored.factors.quadratics) + 1 == degree
 
 
 def test_factors_of_a_polynomial_with_prescribed_roots():
@@ -84,10 +85,10 @@ def test_factors_of_a_polynomial_with_prescribed_roots():
     factored = FactoredPolynomial.of(approximation, 2.0)
     np.testing.assert_allclose(product_of_factors(factored, z), target / 2, atol=1e-13)
     scale = factored.alpha**2
-    assert len(factored.quadratics) == 2
-    assert any(gamma > 0 for _, gamma in factored.quadratics)
-    assert any(gamma < 0 for _, gamma in factored.quadratics)
-    assert min(abs(factored.linear / scale - root) for root in (0.3, 0.5, 0.7)) < 1e-6
+    assert len(factored.factors.quadratics) == 2
+    assert any(gamma > 0 for _, gamma in factored.factors.quadratics)
+    assert any(gamma < 0 for _, gamma in factored.factors.quadratics)
+    assert min(abs(factored.factors.linear / scale - root) for root in (0.3, 0.5, 0.7)) < 1e-6
 
 
 @pytest.mark.parametrize("degree", DEGREES)

@@ -46,7 +46,7 @@ def train_exactly(plan, X, targets, key_holder):
     """The same steps in NumPy without noise, approximations chosen as the key holder does."""
     optimizer = ProjectedNesterov(plan, plain_frame(plan))
     for _ in range(plan.optimizer.max_iter):
-        indices = key_holder._certified(optimizer.point)
+        indices = key_holder._model.certify(optimizer.point).indices
         bound = plan.certificate.contributions[indices[1]]
         optimizer.update(exact_sums(plan, indices, optimizer.point, X, targets) * bound)
     return optimizer.result()
@@ -130,7 +130,9 @@ def test_unequal_owners_may_leave_chunks_half_empty(backend):
     weights = np.full((5, 1), 0.5)
     got = layout.unpack_sums(parties.decrypt(zero_noise(parties, weights)))
     got /= plan.encryption.output_scale
-    expected = exact_sums(plan, parties.key_holder._indices, weights, parties.X, parties.targets)
+    expected = exact_sums(
+        plan, parties.key_holder._certified.indices, weights, parties.X, parties.targets
+    )
     assert relative(got, expected) < 1e-3
 
 

@@ -176,7 +176,9 @@ def test_outputs_have_the_noise_too():
         weights = parties.key_holder._optimizer.point
         reply = parties.step()
         got = layout.unpack_sums(parties.decrypt(reply) / plan.encryption.output_scale)
-        exact = exact_sums(plan, parties.key_holder._indices, weights, parties.X, parties.targets)
+        exact = exact_sums(
+            plan, parties.key_holder._certified.indices, weights, parties.X, parties.targets
+        )
         noise.append(got - exact)
         parties.key_holder.release(reply)
     noise = np.array(noise).ravel()
@@ -211,7 +213,7 @@ def measured(degree, steps, seed=0, n_owners=1):
     for i in range(steps):
         weights = random_weights(plan, rng, scale=1.0 if i % 4 == 0 else None)
         got = parties.decrypt(parties.at(weights)) / plan.encryption.output_scale
-        exact = exact_sums(plan, parties.key_holder._indices, weights, *data)
+        exact = exact_sums(plan, parties.key_holder._certified.indices, weights, *data)
         error = np.linalg.norm(got - exact_coefficients(layout, exact)) * layout.output_norm
         ratios.append(error / (plan.certificate.error / 2))
     ratios = np.array(ratios)

@@ -17,7 +17,8 @@ from skfhe.crypto.simulated import SimulatedScheme
 from skfhe.crypto.tenseal import TensealScheme
 from skfhe.crypto.tracing import TracingEvaluator
 from skfhe.exceptions import DepthExceeded
-from skfhe.planning.bounds import PRODUCT_LEVEL, label_level, trace_core, trace_step
+from skfhe.planning.logistic_bounds import label_level, trace_core, trace_step
+from skfhe.planning.requirement import PRODUCT_LEVEL
 
 ROOM = Ring(8192, ((1 << 60) - 1, (1 << 50) - 1, (1 << 50) - 1, (1 << 50) - 1))
 

@@ -1,5 +1,6 @@
-"""Polynomials in the place of the sigmoid: fits, and facts proved about each."""
+"""Polynomials in the place of the sigmoid and of activations: fits, and facts about each."""
 
+from .activation import ActivationPolynomial
 from .polynomial import PolynomialApproximation
 
-__all__ = ["PolynomialApproximation"]
+__all__ = ["ActivationPolynomial", "PolynomialApproximation"]

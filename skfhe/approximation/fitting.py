@@ -1,4 +1,4 @@
-"""Best odd approximations of the logistic sigmoid: least squares, minimax, monotone."""
+"""Best approximations: of the sigmoid by odd polynomials, and of even functions by even ones."""
 
 import numpy as np
 from numpy.polynomial import chebyshev
@@ -33,10 +33,26 @@ def minimax(m: int, radius: float) -> np.ndarray:
     A linear program's tolerance (1e-9) would spoil small radii; here only rounding does.
     """
     t, table, *_ = grid()
-    basis, target = table[:, :m], np.tanh(radius * t / 2) / 2
-    signs = (-1.0) ** np.arange(m + 1)
-    # The first reference: extrema of T_(2m+1), in rising order.
-    reference = np.rint(CELLS * (1 - 2 * np.arange(m, -1, -1) / (2 * m + 1))).astype(int)
+    # The first reference: extrema of T_(2m+1), in rising order. The error at t = 0 is zero.
+    reference = np.rint(CELLS * (1 - 2 * np.arange(m, -1, -1) / (2 * m + 1))).astype(int) - 1
+    return _exchange(table[1:, :m], (np.tanh(radius * t / 2) / 2)[1:], reference)
+
+
+def even_minimax(m: int, target: np.ndarray) -> np.ndarray:
+    """Coefficients of T_0, T_2, ..., T_2m nearest to an even function's values on the grid.
+
+    As in :func:`minimax`, with m + 2 errors from t = 0 on. The functions wanted here are, in
+    v = z^2, sqrt(v) and log cosh(sqrt(v) / 2) = sum over j of log(1 + v / ((2j - 1)^2 pi^2));
+    their derivatives of order m + 1 are of one sign too, so the error has at most m + 1 zeros.
+    """
+    reference = np.rint(CELLS * np.arange(m + 2) / (m + 1)).astype(int)  # extrema of T_(2m+2)
+    scale = np.abs(target).max()
+    return scale * _exchange(grid(0)[1][:, : m + 1], target / scale, reference)
+
+
+def _exchange(basis: np.ndarray, target: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """Coefficients whose errors at the rows of a reference end up equal, largest, alternating."""
+    signs = (-1.0) ** np.arange(len(reference))
     for _ in range(50):  # convergence is quadratic: about four rounds
         system = np.column_stack([basis[reference], signs])
         *coef, level = np.linalg.solve(system, target[reference])
@@ -44,11 +60,11 @@ def minimax(m: int, radius: float) -> np.ndarray:
         size = np.abs(error)
         if size.max() - abs(level) <= 1e-9 * abs(level) + 4 * EPS:
             break
-        positive = error[1:] > 0  # the error at t = 0 is zero
-        starts = 1 + np.flatnonzero(np.diff(positive, prepend=not positive[0]))
-        if len(starts) != m + 1:  # the errors have sunk into rounding
+        positive = error > 0
+        starts = np.flatnonzero(np.diff(positive, prepend=not positive[0]))
+        if len(starts) != len(reference):  # the errors have sunk into rounding
             break
-        ends = [*starts[1:], CELLS + 1]
+        ends = [*starts[1:], len(error)]
         reference = np.array([a + size[a:b].argmax() for a, b in zip(starts, ends, strict=True)])
     return np.array(coef)
 

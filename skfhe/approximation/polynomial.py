@@ -1,16 +1,18 @@
 """Odd polynomials that stand in for the logistic sigmoid, with facts proved about each."""
 
-import sys
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
-from numbers import Integral, Real
 
 import numpy as np
 from numpy.polynomial import chebyshev
 
 from .facts import (
     MAX_DEGREE,
+    Proved,
+    checked_degree,
     full,
+    number,
+    range_between,
     roots,
     slope_range,
     slope_series,
@@ -23,12 +25,11 @@ from .fitting import least_squares, minimax, monotone
 __all__ = ["PolynomialApproximation"]
 
 _SOLVERS = {"minimax": minimax, "least_squares": least_squares, "monotone": monotone}
-_FACTS = ("sup_error", "max_abs", "min_derivative", "max_derivative")
 _MAX_RADIUS = 1000.0  # beyond, the grid no longer resolves the sigmoid's rise around zero
 
 
 @dataclass(frozen=True)
-class PolynomialApproximation:
+class PolynomialApproximation(Proved):
     """A polynomial p, odd about 1/2, for the logistic sigmoid s on [-radius, radius].
 
     Everything here is public: it depends on no data. Use :meth:`fit`; the constructor computes
@@ -72,7 +73,7 @@ class PolynomialApproximation:
 
     def __post_init__(self) -> None:
         degree, radius, kind = _checked(self.degree, self.radius, self.kind)
-        coef = tuple(_number("every entry of coef", c) for c in self.coef)
+        coef = tuple(number("every entry of coef", c) for c in self.coef)
         terms = (degree + 1) // 2
         # |c_k| <= (4 / pi) max |p - 1/2|, so a larger entry belongs to no use of this class.
         if len(coef) != terms or max(map(abs, coef)) > 2:
@@ -93,10 +94,6 @@ class PolynomialApproximation:
                 f"kind='monotone' needs p' >= 0 on the interval, got a slope of "
                 f"{self.min_derivative:.3g}; use PolynomialApproximation.fit to get coefficients."
             )
-
-    def _set(self, **values) -> None:
-        for name, value in values.items():
-            object.__setattr__(self, name, value)  # the way of a frozen dataclass
 
     @classmethod
     def fit(cls, degree: int, radius: float, kind: str = "minimax") -> "PolynomialApproximation":
@@ -143,8 +140,6 @@ class PolynomialApproximation:
     ) -> tuple[np.ndarray | float, np.ndarray | float]:
         """Smallest and largest value of p on [low, high], rounded outwards.
 
-        An extreme of p on a subinterval lies at an end or at a critical point inside it.
-
         Parameters
         ----------
         low, high : float or array
@@ -160,25 +155,8 @@ class PolynomialApproximation:
         ValueError
             If an end is out of order, outside the interval or not a number.
         """
-        low, high = np.broadcast_arrays(np.asarray(low, float), np.asarray(high, float))
-        limit = self.radius * (1 + 1e-12)
-        valid = (-limit <= low) & (low <= high) & (high <= limit)
-        if not valid.all():
-            first = int(np.argmin(valid))
-            raise ValueError(
-                f"A subinterval must satisfy -{self.radius} <= low <= high <= {self.radius}, got "
-                f"[{low.flat[first]}, {high.flat[first]}]; nothing is known of p outside its "
-                f"interval: fit one with a larger radius."
-            )
-        low, high = np.clip((low, high), -self.radius, self.radius)
-        points, values = self._critical
-        inside = (low[..., None] <= points) & (points <= high[..., None])
-        smallest = np.where(inside, values, np.inf).min(axis=-1, initial=np.inf)
-        largest = np.where(inside, values, -np.inf).max(axis=-1, initial=-np.inf)
-        first, last = self(low), self(high)
         slack = 2 * value_slack(np.array(self.coef))
-        minimum = np.minimum(np.minimum(first, last), smallest) - slack
-        return minimum, np.maximum(np.maximum(first, last), largest) + slack
+        return range_between(self, self._critical, low, high, self.radius, slack)
 
     def residual_bound(self, radius: np.ndarray | float | None = None) -> np.ndarray | float:
         """Bound of abs(p(z) - y) over abs(z) <= radius (default: the whole interval), y in {0, 1}.
@@ -192,42 +170,27 @@ class PolynomialApproximation:
             return self.max_abs
         return self.range_on(-np.asarray(radius, float), radius)[1]
 
-    def to_dict(self) -> dict:
-        """JSON-ready dict of all fields; :meth:`from_dict` restores an equal object."""
-        names = ("degree", "radius", "kind", "coef", *_FACTS)
-        return {name: getattr(self, name) for name in names} | {"coef": list(self.coef)}
-
     @classmethod
     def from_dict(cls, value: dict) -> "PolynomialApproximation":
         """Restore what :meth:`to_dict` gave, from an untrusted dict, proving its facts again.
 
-        The facts are kept as stored, so that equality survives a machine whose last digits
-        differ. A field that is missing, unknown or malformed, or a fact that differs from the
-        recomputed one by more than the rounding slack (see the module), raises ValueError.
+        A field that is missing, unknown or malformed, a fact that is not that of the coefficients
+        up to rounding, or a negative slope of kind "monotone" raises ValueError.
         """
-        names = {"degree", "radius", "kind", "coef", *_FACTS}
-        if not isinstance(value, dict) or set(value) != names:
-            got = sorted(map(str, value)) if isinstance(value, dict) else type(value).__name__
-            raise ValueError(
-                f"A stored approximation must be a dict with the fields {sorted(names)}, got "
-                f"{got}; write it with to_dict."
-            )
-        if not isinstance(value["coef"], (list, tuple)):
-            raise ValueError(f"coef must be a list of numbers, got {value['coef']!r}.")
-        self = cls(value["degree"], value["radius"], value["kind"], tuple(value["coef"]))
-        coef = np.array(self.coef)
-        slacks = [value_slack(coef)] * 2 + [slope_slack(coef) / self.radius] * 2
-        for name, slack in zip(_FACTS, slacks, strict=True):
-            stored, proved = _number(name, value[name]), getattr(self, name)
-            if abs(stored - proved) > slack:
-                raise ValueError(
-                    f"The stored {name} must be that of the coefficients, {proved!r}, got "
-                    f"{stored!r}; the value was altered: fit the approximation again."
-                )
-            self._set(**{name: stored})
+        self = super().from_dict(value)
         if self.kind == "monotone" and not self.monotone:
             raise ValueError("The stored min_derivative of kind='monotone' must not be negative.")
         return self
+
+    def _slacks(self) -> dict[str, float]:
+        coef = np.array(self.coef)
+        value, slope = value_slack(coef), slope_slack(coef) / self.radius
+        return {
+            "sup_error": value,
+            "max_abs": value,
+            "min_derivative": slope,
+            "max_derivative": slope,
+        }
 
     @cached_property
     def _critical(self) -> tuple[np.ndarray, np.ndarray]:
@@ -239,16 +202,8 @@ class PolynomialApproximation:
 
 def _checked(degree: int, radius: float, kind: str) -> tuple[int, float, str]:
     """The three arguments in canonical types, or a ValueError."""
-    integer = isinstance(degree, Integral) and not isinstance(degree, bool)
-    if not (integer and degree % 2 == 1 and 1 <= degree <= MAX_DEGREE):
-        why = "."
-        if integer and 1 < degree < MAX_DEGREE:
-            why = ": an even degree adds nothing to an odd function; "
-            why += f"use {degree - 1} or {degree + 1}."
-        raise ValueError(
-            f"degree must be an odd integer from 1 to {MAX_DEGREE}, got {degree!r}{why}"
-        )
-    radius = _number("radius", radius)
+    degree = checked_degree(degree, MAX_DEGREE, "an even degree adds nothing to an odd function")
+    radius = number("radius", radius)
     if not 0 < radius <= _MAX_RADIUS:
         raise ValueError(
             f"radius must be a finite number above 0 and at most {_MAX_RADIUS:g}, got {radius!r}; "
@@ -256,14 +211,7 @@ def _checked(degree: int, radius: float, kind: str) -> tuple[int, float, str]:
         )
     if not isinstance(kind, str) or kind not in _SOLVERS:
         raise ValueError(f"kind must be one of {', '.join(map(repr, _SOLVERS))}, got {kind!r}.")
-    return int(degree), radius, kind
-
-
-def _number(name: str, value: float) -> float:
-    real = isinstance(value, Real) and not isinstance(value, bool)
-    if not real or not abs(value) <= sys.float_info.max:
-        raise ValueError(f"{name} must be a finite number, got {value!r}.")
-    return float(value)
+    return degree, radius, kind
 
 
 @lru_cache(maxsize=512)

@@ -48,6 +48,25 @@ class Arithmetic:
         a, b = self.align(a, b)
         return self.settle(self.backend.relinearize(self.backend.multiply(a, b)))
 
+    def land(self, a: Ciphertext, level: int, scale: float, value: float = 1.0) -> Ciphertext:
+        """A constant times a, at a level and exactly at a scale.
+
+        The constant is encoded at what is missing from the scale, one level higher where there is
+        one: the more so, the more precisely.
+        """
+        backend = self.backend
+        a = backend.switch_to(a, min(backend.level(a), level + 1))
+        above = backend.ring.primes[level + 1 : backend.level(a) + 1]
+        for prime in above:
+            scale *= prime
+        a = backend.multiply_constant(a, value, scale / backend.scale(a))
+        return backend.rescale(a) if above else a
+
+    def masked(self, a: Ciphertext, period: int) -> Ciphertext:
+        """A where the slot is a multiple of the period, zero elsewhere; a level lower."""
+        prime = self.backend.ring.primes[self.backend.level(a)]
+        return self.backend.rescale(self.backend.multiply_mask(a, period, float(prime)))
+
     def square(self, a: Ciphertext) -> Ciphertext:
         """A a, relinearised and settled."""
         return self.settle(self.backend.relinearize(self.backend.multiply(a, a)))
@@ -56,7 +75,7 @@ class Arithmetic:
 def merge_all(backend: Evaluator, layout: Layout, items: Sequence[Ciphertext]) -> Ciphertext:
     """The S parts of all items in one ciphertext, everything else exactly zero.
 
-    Item q ends at the coefficients ``layout.merge_offsets[q]`` + multiples of N/2C. A binary
+    Item q ends at the coefficients ``layout.offsets(len(items))[q]`` + multiples of N/2C. A binary
     tree pairs neighbours while there is more than one item and projects the last one further
     to the end, at one automorphism per node: as few as items, plus log2(rows).
     """

@@ -60,17 +60,11 @@ def residuals(
 ) -> Ciphertext:
     """(p(z) - y)/divisor from (p(z) - 1/2)/divisor and the labels 1/2 - y.
 
-    The constant 1/divisor is encoded at the scale that lands the labels on the core's scale
-    exactly, after as many rescales as they are levels above it.
+    The labels are a level above the core where its scale leaves no room for 1/divisor.
     """
     backend = arithmetic.backend
     level, scale = backend.level(core), backend.scale(core)
-    above = backend.ring.primes[level + 1 : backend.level(labels) + 1]
-    for prime in above:
-        scale *= prime
-    labels = backend.multiply_constant(labels, 1 / divisor, scale / backend.scale(labels))
-    for _ in above:
-        labels = backend.rescale(labels)
+    labels = arithmetic.land(labels, level, scale, 1 / divisor)
     return backend.add(core, labels)
 
 

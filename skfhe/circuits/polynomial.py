@@ -1,8 +1,8 @@
-r"""Odd polynomials at the least depth, without a single plaintext product.
+r"""Polynomials at the least depth, without a single plaintext product.
 
 An odd polynomial of degree D = 2q + 1 is z Q(z^2) with Q real of degree q, so over the reals
 
-    lambda^D sum_k c_k z^k = u prod_i ((v + beta_i)^2 + gamma_i) [v - rho],    v = u^2,
+    sum_k c_k z^k = u prod_i ((v + beta_i)^2 + gamma_i) [v - rho],    v = u^2,
 
 for u = alpha z with alpha = (c_D)^(1/D), a real root as D is odd (it also takes c_D's sign). The
 leading coefficient vanishes into the encrypted weights, which the key holder scales by alpha,
@@ -18,10 +18,39 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..approximation import PolynomialApproximation
 from ..crypto.backend import Ciphertext
 from .arithmetic import Arithmetic
+
+
+@dataclass(frozen=True)
+class Factors:
+    """A monic real polynomial in v, as factors that need no plaintext products.
+
+    Attributes
+    ----------
+    linear : float or None
+        rho of the factor v - rho, if the degree is odd.
+    quadratics : tuple of (float, float)
+        (beta, gamma) of the factors (v + beta)^2 + gamma.
+    """
+
+    linear: float | None
+    quadratics: tuple[tuple[float, float], ...]
+
+    @classmethod
+    def of(cls, coefficients: NDArray) -> Factors:
+        """Factor a monic polynomial, its coefficients from the constant upwards."""
+        roots = np.roots(coefficients[::-1])
+        real = sorted(float(r.real) for r in roots if r.imag == 0)
+        complex_roots = [r for r in roots if r.imag > 0]
+        quadratics = [(-float(r.real), float(r.imag) ** 2) for r in complex_roots]
+        linear = real.pop() if len(real) % 2 else None
+        for low, high in zip(real[0::2], real[1::2], strict=True):
+            quadratics.append((-(low + high) / 2, -(((high - low) / 2) ** 2)))
+        return cls(linear, tuple(quadratics))
 
 
 @dataclass(frozen=True)
@@ -34,16 +63,13 @@ class FactoredPolynomial:
         What the encrypted argument is scaled by.
     reach : float
         Largest |u|: alpha times the polynomial's radius.
-    linear : float or None
-        rho of the factor v - rho, for degrees 3, 7, 11, 15.
-    quadratics : tuple of (float, float)
-        (beta, gamma) of the factors (v + beta)^2 + gamma.
+    factors : Factors
+        Of the polynomial in v that u is multiplied by.
     """
 
     alpha: float
     reach: float
-    linear: float | None
-    quadratics: tuple[tuple[float, float], ...]
+    factors: Factors
 
     @classmethod
     def of(cls, approximation: PolynomialApproximation, divisor: float) -> FactoredPolynomial:
@@ -54,18 +80,16 @@ class FactoredPolynomial:
         alpha = math.copysign(abs(leading) ** (1 / degree), leading)
         # In v = alpha^2 z^2: Q(v) = sum_i c_{2i+1} / alpha^{2i+1} v^i is monic.
         monic = coefficients / alpha ** np.arange(1, degree + 1, 2)
-        roots = np.roots(monic[::-1])
-        real = sorted(float(r.real) for r in roots if r.imag == 0)
-        complex_roots = [r for r in roots if r.imag > 0]
-        quadratics = [(-float(r.real), float(r.imag) ** 2) for r in complex_roots]
-        linear = real.pop() if len(real) % 2 else None
-        for low, high in zip(real[0::2], real[1::2], strict=True):
-            quadratics.append((-(low + high) / 2, -(((high - low) / 2) ** 2)))
-        reach = abs(alpha) * approximation.radius
-        return cls(alpha, reach, linear, tuple(quadratics))
+        return cls(alpha, abs(alpha) * approximation.radius, Factors.of(monic))
 
 
-def evaluate(arithmetic: Arithmetic, factored: FactoredPolynomial, u: Ciphertext) -> Ciphertext:
+def evaluate(
+    arithmetic: Arithmetic,
+    factored: FactoredPolynomial,
+    u: Ciphertext,
+    mask_period: int = 1,
+    straddling: float = 1.0,
+) -> Ciphertext:
     """(p(z) - 1/2)/divisor of an encrypted u = alpha z.
 
     Parameters
@@ -76,17 +100,46 @@ def evaluate(arithmetic: Arithmetic, factored: FactoredPolynomial, u: Ciphertext
         The factors.
     u : Ciphertext
         Encrypted alpha z with |z| at most the polynomial's radius.
+    mask_period : int, default=1
+        Slots of the result that are no multiple of it become zero. From degree 3 on this costs
+        no level: the factor u is masked while the others are squared.
+    straddling : float, default=1
+        What is masked may be larger than alpha times the radius by so much.
+    """
+    backend, reach, factors = arithmetic.backend, factored.reach, factored.factors
+    extra = (0, u := backend.claim(u, reach))
+    if mask_period > 1:
+        masked = arithmetic.masked(backend.claim(u, straddling * reach), mask_period)
+        extra = (1, backend.claim(masked, reach))
+    v = arithmetic.square(u) if factors.linear is not None or factors.quadratics else None
+    return multiply_out(arithmetic, factors, v, extra)
+
+
+def multiply_out(
+    arithmetic: Arithmetic,
+    factors: Factors,
+    v: Ciphertext | None,
+    extra: tuple[int, Ciphertext] | None = None,
+) -> Ciphertext:
+    """The product of all factors in v, and of an extra one of a given depth.
+
+    Parameters
+    ----------
+    arithmetic : Arithmetic
+        Backend and rescaling rule.
+    factors : Factors
+        The factors, not none of them unless there is an extra one.
+    v : Ciphertext or None
+        Their argument, of depth one.
+    extra : (int, Ciphertext), optional
+        Another factor, and how many products deep it is.
     """
     backend = arithmetic.backend
-    u = backend.claim(u, factored.reach)
-    if factored.linear is None and not factored.quadratics:
-        return u
-    v = arithmetic.square(u)
     # A heap of (depth, tie-break, ciphertext): the two shallowest meet first.
-    heap: list[tuple[int, int, Ciphertext]] = [(0, 0, u)]
-    if factored.linear is not None:
-        heap = [(2, 0, arithmetic.product(u, backend.add_constant(v, -factored.linear)))]
-    for index, (beta, gamma) in enumerate(factored.quadratics, start=1):
+    heap: list[tuple[int, int, Ciphertext]] = [] if extra is None else [(extra[0], 0, extra[1])]
+    if factors.linear is not None:
+        heap.append((1, 1, backend.add_constant(v, -factors.linear)))
+    for index, (beta, gamma) in enumerate(factors.quadratics, start=2):
         squared = arithmetic.square(backend.add_constant(v, beta))
         heap.append((2, index, backend.add_constant(squared, gamma)))
     heapq.heapify(heap)

@@ -1,9 +1,9 @@
 """What a circuit may ask of a backend, and what the parties may ask of a scheme.
 
-Circuits are written once against `Evaluator`. Its operations need no plaintext vectors: sums
-over slots, extraction of a feature and merging of results are all *projections*, the mean of a
-ciphertext and of its image under an automorphism, which are exact, cost no level and leave
-nothing of what they remove.
+Circuits are written once against `Evaluator`. Sums over slots, extraction of a feature and
+merging of results are *projections*, the mean of a ciphertext and of its image under an
+automorphism, which are exact, cost no level and leave nothing of what they remove. Only sums over
+neighbouring slots are made of rotations, and need a mask.
 """
 
 from __future__ import annotations
@@ -60,6 +60,9 @@ class Evaluator(Protocol):
     def multiply_constant(self, a: Ciphertext, value: float, scale: float) -> Ciphertext:
         """A times a constant encoded at `scale`."""
 
+    def multiply_mask(self, a: Ciphertext, period: int, scale: float) -> Ciphertext:
+        """A times one in every period-th slot from the first on, zero elsewhere, at `scale`."""
+
     def multiply_monomial(self, a: Ciphertext, power: int) -> Ciphertext:
         """A X^power: exact, scale unchanged."""
 
@@ -68,6 +71,9 @@ class Evaluator(Protocol):
 
         Where s has order two on what `a` holds, this is the projection onto what s fixes.
         """
+
+    def add_image(self, a: Ciphertext, element: int) -> Ciphertext:
+        """A + s(a), scale unchanged: for X -> X^(3^k), slot j gets what slot j + k holds."""
 
     def merge(self, a: Ciphertext, b: Ciphertext, power: int, element: int) -> Ciphertext:
         """P(a) + X^power P(b), for the projection P of `element`, at one automorphism.

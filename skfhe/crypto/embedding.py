@@ -14,6 +14,11 @@ def monomial_slots(ring: Ring, power: int) -> NDArray[np.complex128]:
     return np.exp(1j * np.pi / n * (ring.exponents * power % (2 * n)))
 
 
+def mask_slots(ring: Ring, period: int) -> NDArray[np.complex128]:
+    """One in every period-th slot from the first on, zero in all others."""
+    return (np.arange(ring.slots) % period == 0).astype(np.complex128)
+
+
 def coefficients_to_slots(ring: Ring, coefficients: NDArray) -> NDArray[np.complex128]:
     """Values m(zeta^(3^j)) of the polynomial with the given N real coefficients.
 

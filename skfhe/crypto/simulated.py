@@ -21,6 +21,7 @@ from . import errors as model
 from .embedding import (
     coefficients_to_slots,
     galois_slots,
+    mask_slots,
     monomial_slots,
     slots_to_coefficients,
 )
@@ -224,12 +225,21 @@ class SimulatedEvaluator(_Noisy):
     ) -> SimulatedCiphertext:
         return self._fitting(replace(a, slots=a.slots * value, scale=a.scale * scale))
 
+    def multiply_mask(
+        self, a: SimulatedCiphertext, period: int, scale: float
+    ) -> SimulatedCiphertext:
+        slots = a.slots * mask_slots(self.ring, period)
+        return self._fitting(replace(a, slots=slots, scale=a.scale * scale))
+
     def multiply_monomial(self, a: SimulatedCiphertext, power: int) -> SimulatedCiphertext:
         return replace(a, slots=a.slots * _monomial(self.ring, power))
 
     def project(self, a: SimulatedCiphertext, element: int) -> SimulatedCiphertext:
-        moved = self._automorphism(a, element)
-        return replace(a, slots=(a.slots + moved.slots) / 2, scale=2 * a.scale)
+        image = self.add_image(a, element)
+        return replace(image, slots=image.slots / 2, scale=2 * a.scale)
+
+    def add_image(self, a: SimulatedCiphertext, element: int) -> SimulatedCiphertext:
+        return replace(a, slots=a.slots + self._automorphism(a, element).slots)
 
     def merge(
         self, a: SimulatedCiphertext, b: SimulatedCiphertext, power: int, element: int

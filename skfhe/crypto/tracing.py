@@ -214,6 +214,14 @@ class TracingEvaluator:
             )
         )
 
+    def multiply_mask(self, a: Traced, period: int, scale: float) -> Traced:
+        """The mask's rounding is a fixed error in proportion to the message."""
+        self.counts["multiply_plain", a.level] += 1
+        encoding = errors.encoding_error(self.ring, dither=False)
+        rounding = a.bound * encoding * math.sqrt(self.ring.poly_modulus_degree) / scale
+        masked = replace(a, scale=a.scale * scale, fixed=a.fixed | self._source_of(rounding))
+        return self._checked(masked)
+
     def multiply_monomial(self, a: Traced, power: int) -> Traced:
         self.counts["multiply_plain", a.level] += 1
         return a
@@ -229,6 +237,20 @@ class TracingEvaluator:
             rounding=_combine(a.rounding, half, {}, 0.0) | moved.rounding,
         )
 
+    def add_image(self, a: Traced, element: int) -> Traced:
+        """Two slots' messages add up; their errors are taken as uncorrelated."""
+        self.counts["add", a.level] += 1
+        moved = self._key_switched(replace(a, fixed={}, rounding={}))
+        root = math.sqrt(2.0)
+        return self._checked(
+            replace(
+                moved,
+                message=np.asarray(2 * a.bound),
+                fixed=self._source_of(root * a.fixed_error) | moved.fixed,
+                rounding=self._source_of(root * a.rounding_error) | moved.rounding,
+            )
+        )
+
     def merge(self, a: Traced, b: Traced, power: int, element: int) -> Traced:
         self.counts["multiply_plain", a.level] += 1
         self.counts["add", a.level] += 2
@@ -239,6 +261,14 @@ class TracingEvaluator:
             rounding=_combine(a.rounding, 1.0, b.rounding, 1.0),
         )
         return self.project(both, element)
+
+    def worse(self, a: Traced, b: Traced) -> Traced:
+        """A, with the larger of the two errors."""
+        return replace(
+            a,
+            fixed=self._source_of(max(a.fixed_error, b.fixed_error)),
+            rounding=self._source_of(max(a.rounding_error, b.rounding_error)),
+        )
 
     def key_switches(self) -> dict[int, int]:
         """Key switches by level."""

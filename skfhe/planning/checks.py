@@ -8,7 +8,7 @@ from itertools import pairwise
 from ..exceptions import PlanMismatch
 from ..packing import Layout
 from ..plan import Certificate, Encryption, Preparation, Problem, TrainingPlan
-from ..privacy import accounting, statistics
+from ..privacy import accounting, network_sensitivity, statistics
 from ..privacy.sensitivity import RELATION_FACTOR, row_norm
 from . import preparation
 
@@ -98,6 +98,55 @@ def _require_sound_statistics(plan: TrainingPlan) -> None:
             )
 
 
+def _covered(plan: TrainingPlan) -> bool:
+    """Whether tables hold what weights within their norms can reach, and rows contribute there."""
+    problem, certificate, optimizer = plan.problem, plan.certificate, plan.optimizer
+    b, outputs = problem.intercept_column, problem.n_outputs
+    residual = max(p.residual_bound() for p in certificate.polynomials)
+    longest, most = certificate.polynomials[-1].radius, certificate.contributions[-1]
+    if not problem.hidden_units:
+        reach = abs(problem.prior_margin) + optimizer.weight_norm * row_norm(b)
+        largest = residual * row_norm(b) * math.sqrt(outputs)
+        plain = not (certificate.activations or certificate.splits or optimizer.hidden_norm)
+        held = longest >= reach + certificate.margin_slack and most >= largest * (1 - _ROUNDING)
+        return plain and held
+    shape = problem.hidden_units, outputs, optimizer.weight_norm, b
+    return (
+        b > 0
+        and not problem.class_weight
+        and optimizer.solver == "steps"
+        and 0 < optimizer.hidden_norm < math.inf
+        and 0 <= certificate.hidden_slack < math.inf
+        and len({activation.name for activation in certificate.activations}) == 1
+        and all(activation.degree > 1 for activation in certificate.activations)
+        and all(0 < split < math.inf for split in certificate.splits)
+        and certificate.activations[-1].radius
+        >= network_sensitivity.largest_hidden_reach(
+            optimizer.hidden_norm, b, certificate.hidden_slack
+        )
+        and all(
+            longest
+            >= network_sensitivity.largest_output_reach(
+                activation,
+                problem.hidden_units,
+                optimizer.weight_norm,
+                b,
+                problem.prior_margin,
+                certificate.margin_slack,
+            )
+            and all(
+                most
+                >= network_sensitivity.largest_contribution(
+                    activation, polynomial, *shape, min(certificate.splits)
+                )
+                * (1 - _ROUNDING)
+                for polynomial in certificate.polynomials
+            )
+            for activation in certificate.activations
+        )
+    )
+
+
 def _require_counts(plan: TrainingPlan) -> None:
     """Refuse counts that are none, before anything is computed with them."""
     problem, guarantee, prepared = plan.problem, plan.guarantee, plan.preparation
@@ -109,6 +158,8 @@ def _require_counts(plan: TrainingPlan) -> None:
         (plan.encryption.noise_units, 5),
         (guarantee.n_owners, 1),
         (guarantee.n_colluding, 0),
+        (problem.hidden_units, 0),
+        (plan.optimizer.initial_seed, 0),
     )
     grids = range(preparation.MIN_GRID_BITS, preparation.MAX_GRID_BITS + 1)
     if not (
@@ -151,11 +202,7 @@ def _require_possible(plan: TrainingPlan) -> None:
         optimizer.weight_norm,
         prepared.floor,
     )
-    # No row contributes more than this at any weights within the intervals.
-    residual = max(p.residual_bound() for p in certificate.polynomials)
-    largest = residual * row_norm(problem.intercept_column) * math.sqrt(problem.n_outputs)
     steps = certificate.contributions
-    reach = abs(problem.prior_margin) + optimizer.weight_norm * row_norm(problem.intercept_column)
     solvable = optimizer.solver == "steps" or (
         optimizer.solver == "discriminant"
         and problem.n_outputs > 1
@@ -172,8 +219,7 @@ def _require_possible(plan: TrainingPlan) -> None:
         and len(problem.class_weight) in (0, problem.n_classes)
         and steps[0] > 0
         and all(a < b for a, b in pairwise(steps))
-        and steps[-1] >= largest * (1 - _ROUNDING)
-        and certificate.polynomials[-1].radius >= (reach + certificate.margin_slack)
+        and _covered(plan)
         and 1e-100 < problem.data_norm < 1e100
         and 0 < prepared.box <= problem.data_norm
         and 1e-3 <= prepared.radius <= 1e3

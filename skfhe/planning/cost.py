@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from dataclasses import dataclass
 
 from ..crypto.parameters import Ring
-from ..packing import Layout
-from ..plan import Prediction
+from ..plan import Prediction, Problem
 
 # Python with scikit-learn, SEAL and its memory pool, before any row is read.
 _PROCESS_BYTES = 300_000_000
@@ -41,20 +41,39 @@ def evaluation_milliseconds(ring: Ring, counts: Counter[tuple[str, int]]) -> flo
     return total * _relative(ring)
 
 
-def step_milliseconds(ring: Ring, layout: Layout, counts: Counter[tuple[str, int]]) -> float:
+@dataclass(frozen=True)
+class Traffic:
+    """How many keys and ciphertexts a layout needs.
+
+    Attributes
+    ----------
+    keys : int
+        Evaluation keys: one per Galois element, and one to relinearise with.
+    weights : int
+        Ciphertexts of one step's weights.
+    rows : int
+        Ciphertexts of all rows.
+    """
+
+    keys: int
+    weights: int
+    rows: int
+
+
+def step_milliseconds(ring: Ring, traffic: Traffic, counts: Counter[tuple[str, int]]) -> float:
     """Milliseconds of one step: weights, circuit, noise, release."""
-    weights = layout.groups * message_milliseconds(ring, ring.top_level)
+    weights = traffic.weights * message_milliseconds(ring, ring.top_level)
     noise_and_release = 8.0 * _relative(ring)
     return weights + evaluation_milliseconds(ring, counts) + noise_and_release
 
 
 def predict(
     ring: Ring,
-    layout: Layout,
+    traffic: Traffic,
     counts: Counter[tuple[str, int]],
     low_level: int,
+    problem: Problem,
     symmetric: bool,
-    weighted: bool,
 ) -> Prediction:
     """Seconds and bytes of a run.
 
@@ -65,30 +84,28 @@ def predict(
     """
     polynomial = 8 * ring.poly_modulus_degree
     data_primes = ring.top_level + 1
-    ciphertexts = layout.groups * layout.chunks
-    sent_primes = data_primes + (low_level + 1 if weighted else 0)
+    sent_primes = data_primes + (low_level + 1 if problem.class_weight else 0)
     sent = (1 if symmetric else 2) * polynomial * sent_primes
     key = polynomial * data_primes * (data_primes + 1)
-    n_keys = len(layout.elements) + 1
-    data_bytes = ciphertexts * sent
-    loaded = ciphertexts * 2 * polynomial * (data_primes + low_level + 1)
+    loaded = traffic.rows * 2 * polynomial * (data_primes + low_level + 1)
+    loaded += traffic.weights * 2 * polynomial * data_primes
     switches = {
         level: count for (name, level), count in sorted(counts.items()) if name == "key_switch"
     }
     return Prediction(
-        seconds_per_step=step_milliseconds(ring, layout, counts) / 1e3,
-        key_seconds=n_keys * 8e-3 * data_primes * _relative(ring),
-        encryption_seconds=ciphertexts
+        seconds_per_step=step_milliseconds(ring, traffic, counts) / 1e3,
+        key_seconds=traffic.keys * 8e-3 * data_primes * _relative(ring),
+        encryption_seconds=traffic.rows
         * (sent_primes / data_primes)
         * message_milliseconds(ring, ring.top_level)
         / 1e3,
-        key_bytes=n_keys * key,
-        data_bytes=data_bytes,
-        step_bytes=layout.groups * polynomial * data_primes + 4 * polynomial,
+        key_bytes=traffic.keys * key,
+        data_bytes=traffic.rows * sent,
+        step_bytes=traffic.weights * polynomial * data_primes + 4 * polynomial,
         memory_bytes=_PROCESS_BYTES
-        + 3 * 8 * layout.n_rows * layout.n_columns
+        + 3 * 8 * problem.n_samples * problem.n_columns
         + loaded
-        + 4 * n_keys * key,
+        + 4 * traffic.keys * key,
         key_switches=switches,
     )
 

@@ -93,9 +93,8 @@ def resolve(
         Shape of the data, public.
     """
     usual = math.sqrt(n_features) / 3
-    data_norm = _or(request.data_norm, 2 * usual if request.standardize else usual)
-    if not 1e-100 < data_norm < 1e100:
-        raise ValueError(f"data_norm must be between 1e-100 and 1e100, got {data_norm!r}.")
+    automatic = 2 * usual if request.standardize else usual
+    data_norm = checked_norm(or_automatic(request.data_norm, automatic))
     heaviest = max(request.class_weight, default=1.0)
     problem = Problem(
         n_samples,
@@ -105,8 +104,8 @@ def resolve(
         INTERCEPT[n_classes > 2] if request.fit_intercept else 0.0,
         tuple(weight / heaviest for weight in request.class_weight),
     )
-    signal = _signal(request, problem)
-    travel = _travel(signal)
+    signal = signal_of(request, problem)
+    travel = travel_of(signal)
     solver = _solver(request, problem, signal)
     recipe = _recipe(request, problem, signal, solver)
     distance = travel if "moments" in recipe.shares else 2 * travel
@@ -117,23 +116,23 @@ def resolve(
     else:
         course = _nesterov(request, signal, distance)
     max_iter, learning_rate, momentum, averaging = course
-    C = _or(request.C, math.inf)
+    C = or_automatic(request.C, math.inf)
     return (
         problem,
         recipe,
         Optimizer(
             solver=solver,
             max_iter=max_iter,
-            learning_rate=_or(request.learning_rate, learning_rate),
-            momentum=_or(request.momentum, momentum),
-            averaging=_or(request.averaging, averaging),
+            learning_rate=or_automatic(request.learning_rate, learning_rate),
+            momentum=or_automatic(request.momentum, momentum),
+            averaging=or_automatic(request.averaging, averaging),
             regularization=1 / (C * heaviest * n_samples),
-            weight_norm=_or(request.weight_norm, _weight_norm(problem, signal, solver)),
+            weight_norm=or_automatic(request.weight_norm, _weight_norm(problem, signal, solver)),
         ),
     )
 
 
-def _travel(signal: float) -> float:
+def travel_of(signal: float) -> float:
     """How far steps may go in all: learning rate times their number, squared with momentum."""
     return min(signal**1.5, 5000.0)
 
@@ -179,16 +178,14 @@ def _recipe(request: Request, problem: Problem, signal: float, solver: str) -> R
     shares = {name: share for name, share in usual.items() if wanted[name]}
     several = problem.n_outputs > 1
     radius = min(MOST_RADIUS, max(LEAST_RADIUS, signal / 12)) if several else RADIUS
-    # A norm that is given says nothing of single columns unless it is below that of all.
-    typical = 1.5 * problem.data_norm / math.sqrt(problem.n_features)
     preparation = Preparation(
         moments=None,
         curvature=None,
-        box=min(problem.data_norm, max(1.0, typical)),
+        box=box(problem),
         radius=radius,
         scale_columns=SCALE_COLUMNS[several],
         damping=DISCRIMINANT_DAMPING if discriminant else DAMPING[several],
-        floor=1 / _travel(signal),
+        floor=1 / travel_of(signal),
     )
     return Recipe(shares, preparation)
 
@@ -196,21 +193,38 @@ def _recipe(request: Request, problem: Problem, signal: float, solver: str) -> R
 def _newton(request: Request, problem: Problem, signal: float) -> tuple[int, float, float, float]:
     """Steps, learning rate, momentum and averaging with a preconditioner: few steps."""
     wanted = round(STEPS * (signal / 10) ** 0.25)
-    steps = int(_or(request.max_iter, min(MOST_STEPS, max(LEAST_STEPS, wanted))))
+    steps = int(or_automatic(request.max_iter, min(MOST_STEPS, max(LEAST_STEPS, wanted))))
     return steps, LEARNING_RATE, MOMENTUM[problem.n_outputs > 1], AVERAGING
 
 
 def _nesterov(request: Request, signal: float, travel: float) -> tuple[int, float, float, float]:
     """The same without one: accelerated steps that travel far along weak directions."""
-    steps = int(_or(request.max_iter, min(40, max(8, round(10 * (signal / 10) ** 0.35)))))
+    steps = int(or_automatic(request.max_iter, min(40, max(8, round(10 * (signal / 10) ** 0.35)))))
     return steps, min(4 * travel / steps**2, 16.0), max(0.0, 1 - 2.5 / steps), 0.25
 
 
-def _or(value: float | str, automatic: float) -> float:
+def or_automatic(value: float | str, automatic: float) -> float:
+    """What is given, or else what the plan decides."""
     return automatic if isinstance(value, str) else float(value)
 
 
-def _signal(request: Request, problem: Problem) -> float:
+def checked_norm(data_norm: float) -> float:
+    """A row bound that nothing overflows with."""
+    if not 1e-100 < data_norm < 1e100:
+        raise ValueError(f"data_norm must be between 1e-100 and 1e100, got {data_norm!r}.")
+    return data_norm
+
+
+def box(problem: Problem) -> float:
+    """Where columns are clipped for their moments.
+
+    A norm that is given says nothing of single columns unless it is below that of all.
+    """
+    typical = 1.5 * problem.data_norm / math.sqrt(problem.n_features)
+    return min(problem.data_norm, max(1.0, typical))
+
+
+def signal_of(request: Request, problem: Problem) -> float:
     """Rows times the privacy of all releases over relation and sqrt(columns).
 
     The ratio of the mean gradient's largest norm to the noise of one release that takes the

@@ -6,21 +6,16 @@ import math
 from dataclasses import replace
 from numbers import Integral
 
-from ..approximation import PolynomialApproximation
 from ..crypto.parameters import CKKSParameters
 from ..exceptions import InfeasiblePlan
 from ..plan import Certificate, Encryption, Guarantee, Preparation, Problem, TrainingPlan
 from ..privacy import accounting
-from ..privacy.sensitivity import (
-    RELATION_FACTOR,
-    contribution_table,
-    least_contributions,
-    row_norm,
-)
-from . import defaults, encryption, preparation
-from .bounds import Requirement
+from ..privacy.sensitivity import RELATION_FACTOR, row_norm
+from . import defaults, encryption, network_defaults, preparation
 from .checks import MAX_FLOODING, check_plan, discreteness, effective_multiplier
 from .defaults import Request
+from .network_defaults import NetworkRequest
+from .tables import linear_tables, network_tables
 
 # Beyond, a guarantee says nothing.
 MAX_EPSILON = 100.0
@@ -28,26 +23,6 @@ MAX_ERROR = 0.05
 # Share of delta that one fit's encryption errors may take for going beyond their bounds: so
 # little that thousands of fits stay within what a ledger sets aside (accounting.DELTA_SHARE).
 FAILURE_SHARE = 1e-6
-_RADIUS_RATIO = 1.2
-_LEAST_RADIUS = 1.0
-_REACH_ROOM = 0.02
-
-
-def _polynomials(
-    request: Request, solver: str, largest_reach: float
-) -> tuple[PolynomialApproximation, ...]:
-    """The declared approximations: intervals growing geometrically up to all reachable margins.
-
-    The last interval leaves room for the slack of encryption errors, which is known only later
-    and is checked against it.
-    """
-    kind = "minimax" if request.approximation == "auto" else request.approximation
-    last = largest_reach * (1 + _REACH_ROOM)
-    steps = max(0, math.ceil(math.log(last / _LEAST_RADIUS) / math.log(_RADIUS_RATIO)))
-    radii = [last / _RADIUS_RATIO**i for i in range(steps, -1, -1)]
-    # All margins of the discriminant's step are the public prior: any constant does there.
-    degree = 1 if solver == "discriminant" else request.degree
-    return tuple(PolynomialApproximation.fit(degree, radius, kind) for radius in radii)
 
 
 def _checked_counts(
@@ -71,7 +46,7 @@ def _checked_counts(
 
 
 def make_plan(
-    request: Request,
+    request: Request | NetworkRequest,
     n_samples: int,
     n_features: int,
     n_classes: int,
@@ -84,7 +59,7 @@ def make_plan(
 
     Parameters
     ----------
-    request : Request
+    request : Request or NetworkRequest
         Hyperparameters.
     n_samples, n_features, n_classes : int
         Shape of the data, public.
@@ -105,31 +80,24 @@ def make_plan(
             f"epsilon must be above 0 and at most {MAX_EPSILON:g}, and delta between 0 and 1, "
             f"got epsilon={request.epsilon} and delta={request.delta}."
         )
-    problem, recipe, optimizer = defaults.resolve(request, n_samples, n_features, n_classes)
-    norm = row_norm(problem.intercept_column)
-    largest_reach = abs(problem.prior_margin) + optimizer.weight_norm * norm
-    polynomials = _polynomials(request, optimizer.solver, largest_reach)
-    largest = max(p.residual_bound() for p in polynomials) * norm * math.sqrt(problem.n_outputs)
-    contributions = contribution_table(problem.n_outputs, problem.intercept_column, largest)
+    network = isinstance(request, NetworkRequest)
+    resolve = network_defaults.resolve if network else defaults.resolve
+    problem, recipe, optimizer = resolve(request, n_samples, n_features, n_classes)
     spare = request.delta * (1 - accounting.DELTA_SHARE)
     # The noise multiplier of a single release that may spend everything.
     single = accounting.calibrate(request.epsilon, spare, 1)
-    factor = RELATION_FACTOR[request.neighboring]
+    factor, failure = RELATION_FACTOR[request.neighboring], request.delta * FAILURE_SHARE
+    tables = (network_tables if network else linear_tables)(request, problem, optimizer)
     chosen = encryption.choose(
-        Requirement(
+        tables.sizing(
             problem=problem,
-            polynomials=polynomials,
-            contributions=least_contributions(polynomials, problem.intercept_column),
-            largest_contribution=contributions[-1],
-            row_norm=norm,
-            weight_norm=optimizer.weight_norm
-            + abs(problem.prior_margin) / (problem.intercept_column or 1.0),
+            polynomials=tables.polynomials,
+            row_norm=row_norm(problem.intercept_column),
             noise_multiplier=single * math.sqrt(optimizer.max_iter / recipe.left),
             relation_factor=factor,
             n_releases=optimizer.max_iter,
-            failure=request.delta * FAILURE_SHARE,
+            failure=failure,
             max_error=MAX_ERROR,
-            max_margin_slack=_REACH_ROOM * largest_reach,
             max_flooding=MAX_FLOODING if n_owners > 1 else math.inf,
             n_owners=n_owners,
             n_colluding=n_colluding,
@@ -139,9 +107,7 @@ def make_plan(
     bounds, owners = chosen.bounds, (n_owners, n_colluding)
     prepared = _prepared(request, problem, recipe, chosen.encryption, single, owners)
     told = sum(
-        preparation.flooding(
-            statistic, chosen.encryption, n_owners, n_colluding, request.delta * FAILURE_SHARE
-        )
+        preparation.flooding(statistic, chosen.encryption, *owners, failure)
         for statistic in prepared.statistics.values()
     )
     if n_owners > 1 and not bounds.flooding + told <= MAX_FLOODING:
@@ -151,15 +117,18 @@ def make_plan(
             "or precondition off."
         )
     certificate = Certificate(
-        polynomials=polynomials,
-        contributions=contributions,
+        polynomials=tables.polynomials,
+        contributions=tables.contributions,
         neighboring=request.neighboring,
         row_slack=bounds.row_slack,
         margin_slack=bounds.margin_slack,
         error=bounds.error,
         sensitivity=factor * (1 + bounds.row_slack) + bounds.error,
-        error_probability=request.delta * FAILURE_SHARE,
+        error_probability=failure,
         discreteness=discreteness(chosen.encryption, prepared, *owners, optimizer.max_iter),
+        activations=tables.activations,
+        splits=tables.splits,
+        hidden_slack=bounds.hidden_slack,
     )
     plan = TrainingPlan(
         problem,
@@ -185,7 +154,7 @@ def make_plan(
 
 
 def _prepared(
-    request: Request,
+    request: Request | NetworkRequest,
     problem: Problem,
     recipe: defaults.Recipe,
     used: Encryption,

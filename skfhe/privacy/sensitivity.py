@@ -67,42 +67,76 @@ def contribution_bound(
 
     Notes
     -----
-    One output: margins lie within ||w|| of s b w_b, and so of the segment from 0 to b w_b; the
-    ends of that interval and the critical points of p decide. Several outputs: for the true
-    class c, maximise F_c(u) = sum_k f_k(u_k), f_k(u) = (p(m_k + u) - [k = c])^2, over
-    |u_k| <= h_k and sum_k u_k^2 <= rho^2, where m_k is the intercept's share, h_k = ||w_k|| and
-    rho the operator norm of the weights without the intercept's. Weak duality gives, for every
-    multiplier mu >= 0,
-
-        max F_c <= mu rho^2 + sum_k max_{|u| <= h_k} (f_k(u) - mu u^2),
-
-    and the least over a few mu is returned. Each one-dimensional maximum is bounded cell by
-    cell: f at the cell's middle plus its Lipschitz constant times half a cell, less mu times
-    the least u^2 of the cell.
+    A row has z_k = m_k + u_k, where m_k is the intercept's share, and u = W^T x satisfies
+    |u_k| <= h_k = ||w_k|| and ||u|| <= rho, the operator norm of the weights without the
+    intercept's. With one output the intercept's entry may be shortened, so the margin lies
+    within ||w|| of the segment from 0 to m. :func:`residual_norm` does the rest.
     """
     body = weights[:-1] if intercept_column else weights
     middle = intercept_column * weights[-1] if intercept_column else np.zeros(weights.shape[1])
     half = np.linalg.norm(body, axis=0) + margin_slack
-    norm = row_norm(intercept_column)
+    low, high = -half, half
     if weights.shape[1] == 1:
-        ends = np.minimum(middle, 0.0) - half, np.maximum(middle, 0.0) + half
-        low, high = approximation.range_on(*ends)
-        return norm * max(float(np.max(np.abs([p, 1 - p]))) for p in (low, high))
+        low, high = np.minimum(middle, 0.0) - half, np.maximum(middle, 0.0) + half
+        middle = np.zeros(1)
+    rho = float(np.linalg.norm(body, 2)) + margin_slack * math.sqrt(weights.shape[1])
+    return row_norm(intercept_column) * residual_norm(approximation, middle, low, high, rho)
+
+
+def residual_norm(
+    approximation: PolynomialApproximation,
+    middle: NDArray,
+    low: NDArray,
+    high: NDArray,
+    rho: float,
+) -> float:
+    r"""Bound ||p(z) - y||_2 over all y and z_k = middle_k + u_k, u in a box and a ball.
+
+    Parameters
+    ----------
+    approximation : PolynomialApproximation
+        p, on an interval that holds every z_k.
+    middle, low, high : ndarray of shape (n_outputs,)
+        low_k <= u_k <= high_k.
+    rho : float
+        ||u||_2 <= rho.
+
+    Returns
+    -------
+    bound : float
+        Never below ||p(z) - y||_2; y is 0 or 1 for one output, one true class for several.
+
+    Notes
+    -----
+    One output: the ends of the interval and the critical points of p decide. Several outputs:
+    for the true class c, maximise F_c(u) = sum_k f_k(u_k), f_k(u) = (p(m_k + u) - [k = c])^2.
+    Weak duality gives, for every multiplier mu >= 0,
+
+        max F_c <= mu rho^2 + sum_k max_u (f_k(u) - mu u^2),
+
+    the maxima over the box, and the least over a few mu is returned. Each one-dimensional
+    maximum is bounded cell by cell: f at the cell's middle plus its Lipschitz constant times
+    half a cell, less mu times the least u^2 of the cell.
+    """
+    if len(middle) == 1:
+        p = np.array(approximation.range_on(middle + low, middle + high))
+        return float(np.max(np.abs([p, 1 - p])))
+    half = ((high - low) / 2)[:, None]
+    shift = ((high + low) / 2)[:, None]
     edges = np.linspace(-1.0, 1.0, _CELLS + 1)
-    centre = (edges[1:] + edges[:-1]) / 2
-    p = approximation(middle[:, None] + half[:, None] * centre)
+    p = approximation(middle[:, None] + (shift + half * (edges[1:] + edges[:-1]) / 2))
     slope = max(abs(approximation.min_derivative), abs(approximation.max_derivative))
-    slack = slope * half[:, None] / _CELLS
+    slack = slope * half / _CELLS
     wrong = (np.abs(p) + slack) ** 2
     right = (np.abs(1 - p) + slack) ** 2
-    nearest = (half[:, None] * np.minimum(np.abs(edges[1:]), np.abs(edges[:-1]))) ** 2
-    rho = float(np.linalg.norm(body, 2)) + margin_slack * math.sqrt(weights.shape[1])
+    first, last = shift + half * edges[:-1], shift + half * edges[1:]
+    nearest = np.maximum(np.maximum(first, -last), 0.0) ** 2
     best = math.inf
     for multiplier in _MULTIPLIERS:
         rest = np.max(wrong - multiplier * nearest, axis=1)
         own = np.max(right - multiplier * nearest, axis=1)
         best = min(best, multiplier * rho**2 + np.sum(rest) + np.max(own - rest))
-    return norm * math.sqrt(best)
+    return math.sqrt(best)
 
 
 def reach(weights: NDArray, intercept_column: float, margin_slack: float) -> float:

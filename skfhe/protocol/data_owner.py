@@ -15,7 +15,6 @@ from scipy import sparse
 
 from ..crypto.backend import Encryptor, Scheme
 from ..exceptions import PlanMismatch
-from ..packing import Layout
 from ..plan import TrainingPlan
 from ..planning import check_plan
 from ..privacy.frame import Frame
@@ -23,6 +22,7 @@ from ..privacy.noise import RandomBytes, discrete_gaussian
 from ..privacy.statistics import integer_sums
 from . import messages
 from .dataset import EncryptedDataset
+from .models import model_of
 from .preparation import plain_frame, unpack_frame
 from .schemes import plan_scheme
 
@@ -90,7 +90,7 @@ class DataOwner:
             )
         check_plan(plan)
         self.plan = plan
-        self._layout = Layout.of(plan.problem, plan.encryption, plan.guarantee.n_owners)
+        self._model = model_of(plan)
         self._encryptor = encryptor
         self._run = run
         self._owner = owner
@@ -201,7 +201,7 @@ class DataOwner:
         chunk : bytes
             One message for the evaluator.
         """
-        problem, layout = self.plan.problem, self._layout
+        problem, length = self.plan.problem, self._model.rows_per_chunk
         X, frame = self._checked(X), self._adopted()
         targets = np.asarray(targets)
         if len(targets) != X.shape[0] or not np.isin(targets, np.arange(problem.n_classes)).all():
@@ -209,30 +209,17 @@ class DataOwner:
                 f"targets must be {X.shape[0]} class indices from 0 to {problem.n_classes - 1}, "
                 f"got {len(targets)} of {np.unique(targets)[:5]}."
             )
-        for index, start in enumerate(range(0, X.shape[0], layout.rows_per_chunk)):
-            part = slice(start, start + layout.rows_per_chunk)
+        for index, start in enumerate(range(0, X.shape[0], length)):
+            part = slice(start, start + length)
             rows = X[part].toarray() if sparse.issparse(X) else X[part]
             yield self._encrypt_chunk(index, frame.rows(rows), targets[part])
 
     @np.errstate(all="ignore")  # nothing may be raised that depends on a row
     def _encrypt_chunk(self, index: int, rows: NDArray, targets: NDArray) -> bytes:
-        problem, used, layout = self.plan.problem, self.plan.encryption, self._layout
-        if problem.n_outputs == 1:
-            outputs = (targets == 1)[:, None]
-        else:
-            outputs = targets[:, None] == np.arange(problem.n_outputs)
-        labels = layout.pack_labels(outputs.astype(float))
-        sections = [self._encryptor.encrypt(labels, used.scale, used.label_level, dither=True)]
-        copies = [(rows, len(used.primes) - 2)]
-        if problem.class_weight:
-            # A second copy, for the products: no longer than the first, so that the certificate
-            # holds; weights are at most 1.
-            weights = np.array(problem.class_weight)[targets]
-            copies.append((rows * weights[:, None], used.product_level))
-        for copy, level in copies:
-            for group in range(layout.groups):
-                slots = layout.pack_rows(copy, group)
-                sections.append(self._encryptor.encrypt(slots, used.row_scale, level, dither=True))
+        sections = [
+            self._encryptor.encrypt(plain.slots, plain.scale, plain.level, dither=True)
+            for plain in self._model.pack(rows, targets)
+        ]
         return messages.pack(
             "rows", self.plan.digest, sections, owner=self._owner, chunk=index, n_samples=len(rows)
         )

@@ -6,13 +6,11 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ..circuits.arithmetic import Arithmetic
-from ..circuits.logistic import EncryptedChunk, gradient
-from ..circuits.polynomial import FactoredPolynomial
 from ..crypto.backend import Scheme
 from ..exceptions import PlanMismatch
-from ..packing import Layout
 from ..plan import TrainingPlan
 from . import messages
+from .models import model_of
 from .schemes import plan_scheme
 
 
@@ -36,14 +34,14 @@ class Evaluator:
 
     def __init__(self, plan: TrainingPlan, evaluation_keys: bytes, scheme: Scheme | None = None):
         self.plan = plan
-        self._layout = Layout.of(plan.problem, plan.encryption, plan.guarantee.n_owners)
+        self._model = model_of(plan)
         header, (keys,) = messages.unpack(
             evaluation_keys, "evaluation keys", plan.digest, n_sections=1
         )
         self._run = header["run"]
         self._backend = (scheme or plan_scheme(plan)).evaluator(keys)
         self._arithmetic = Arithmetic(self._backend, plan.encryption.waterline)
-        self._chunks: list[EncryptedChunk] = []
+        self._chunks: list[Any] = []
         self._admitted: set[tuple[int, int]] = set()
         self._rows = 0
         self._next_step = 0
@@ -61,37 +59,31 @@ class Evaluator:
             If a message is malformed, belongs to another plan, comes twice or holds more rows
             than the plan.
         """
-        layout, digest = self._layout, self.plan.digest
+        model, digest = self._model, self.plan.digest
         for message in chunks:
-            weighted = layout.groups if self.plan.problem.class_weight else 0
-            header, sections = messages.unpack(
-                message, "rows", digest, layout.groups + 1 + weighted
-            )
+            header, sections = messages.unpack(message, "rows", digest, model.n_sections)
             self._require_admissible(header)
-            labels, *copies = (self._backend.load(section) for section in sections)
+            ciphertexts = [self._backend.load(section) for section in sections]
             self._admitted.add((header["owner"], header["chunk"]))
             self._rows += header["n_samples"]
-            rows, low = copies[: layout.groups], copies[layout.groups :]
-            level = self.plan.encryption.product_level
-            low = low or [self._backend.switch_to(row, level) for row in rows]
-            self._chunks.append(EncryptedChunk(rows, low, labels))
+            self._chunks.append(model.chunk(self._backend, ciphertexts))
 
     def _require_admissible(self, header: dict[str, Any]) -> None:
         """Take every chunk once: a row that is counted twice would count for two."""
-        problem, layout, owners = self.plan.problem, self._layout, self.plan.guarantee.n_owners
+        problem, model, owners = self.plan.problem, self._model, self.plan.guarantee.n_owners
         owner, chunk, rows = (header.get(name) for name in ("owner", "chunk", "n_samples"))
         if not (
             all(type(value) is int for value in (owner, chunk, rows))
             and 0 <= owner < owners
-            and 0 <= chunk < layout.chunks
-            and 0 < rows <= layout.rows_per_chunk
+            and 0 <= chunk < model.chunks
+            and 0 < rows <= model.rows_per_chunk
         ):
             raise PlanMismatch("a chunk of rows names an owner, place or size outside the plan.")
         if (owner, chunk) in self._admitted:
             raise PlanMismatch(f"chunk {chunk} of owner {owner} has been loaded before.")
-        if self._rows + rows > problem.n_samples or len(self._admitted) == layout.chunks:
+        if self._rows + rows > problem.n_samples or len(self._admitted) == model.chunks:
             raise PlanMismatch(
-                f"the plan is for {problem.n_samples} rows in at most {layout.chunks} chunks; "
+                f"the plan is for {problem.n_samples} rows in at most {model.chunks} chunks; "
                 "these are more."
             )
 
@@ -151,7 +143,7 @@ class Evaluator:
         Parameters
         ----------
         weights : bytes
-            The key holder's message: encrypted weights and two indices into the plan's tables.
+            The key holder's message: encrypted weights and indices into the plan's tables.
         noise : sequence of bytes
             One message of every owner, for this very run and step.
 
@@ -165,37 +157,26 @@ class Evaluator:
         PlanMismatch
             If a message belongs to another plan, run or step.
         """
-        plan, backend, digest = self.plan, self._backend, self.plan.digest
+        backend, digest = self._backend, self.plan.digest
         if not self._chunks:
             raise PlanMismatch("there are no rows yet: load the encrypted data set first.")
         bound = {"run": self._run, "step": self._next_step}
-        groups = self._layout.groups
-        header, sections = messages.unpack(weights, "weights", digest, groups, **bound)
-        certificate = plan.certificate
-        try:
-            polynomial = certificate.polynomials[_index(header["polynomial"])]
-            divisor = certificate.contributions[_index(header["contribution"])]
-        except (IndexError, KeyError, TypeError):
-            raise PlanMismatch("the weights name an entry that the plan's tables lack.") from None
-        shares = self._shares("noise", noise, 1, step=self._next_step)
-        total = gradient(
-            self._arithmetic,
-            self._layout,
-            FactoredPolynomial.of(polynomial, divisor),
-            divisor,
-            self._chunks,
-            [backend.load(section) for section in sections],
+        header, sections = messages.unpack(
+            weights, "weights", digest, self._model.n_weights, **bound
         )
+        indices, sizes = header.get("indices"), self._model.tables
+        if not (
+            isinstance(indices, list)
+            and len(indices) == len(sizes)
+            and all(type(i) is int and 0 <= i < n for i, n in zip(indices, sizes, strict=True))
+        ):
+            raise PlanMismatch("the weights name an entry that the plan's tables lack.")
+        shares = self._shares("noise", noise, 1, step=self._next_step)
+        loaded = [backend.load(section) for section in sections]
+        total = self._model.gradient(self._arithmetic, indices, self._chunks, loaded)
         for (share,) in shares:
             total = backend.add(total, backend.load(share))
         self._next_step += 1
         return messages.pack(
             "gradient", digest, [backend.save(total)], seeded=self.noise_seeded, **bound
         )
-
-
-def _index(value: object) -> int:
-    """A table index; negative ones would count from the end."""
-    if not isinstance(value, int) or value < 0:
-        raise IndexError(value)
-    return value

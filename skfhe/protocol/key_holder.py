@@ -13,20 +13,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..circuits.polynomial import FactoredPolynomial
 from ..crypto.backend import Encryptor, Scheme
 from ..exceptions import KeyBurned, PlanMismatch
-from ..packing import Layout
 from ..plan import TrainingPlan
 from ..planning import check_plan
 from ..privacy.guarantee import PrivacyGuarantee
 from ..privacy.ledger import PrivacyLedger
 from ..privacy.releases import ReleaseLedger
-from ..privacy.sensitivity import contribution_bound, least_contributions, reach
 from ..privacy.statistics import largest
 from . import messages
-from .discriminant import Discriminant
-from .optimizer import ProjectedNesterov, make_optimizer
+from .models import Certified, model_of
+from .models.base import Optimizer, Weights
 from .preparation import fitted_frame, pack_frame, plain_frame
 from .schemes import plan_scheme
 
@@ -116,20 +113,17 @@ class KeyHolder:
         self.releases = ReleaseLedger(plan.guarantee.n_releases)
         self.records: list[StepRecord] = []
         self.noise_seeded = False
-        self._layout = Layout.of(plan.problem, plan.encryption, plan.guarantee.n_owners)
-        self._keys = self.scheme.generate(self._layout.elements)
+        self._model = model_of(plan)
+        self._keys = self.scheme.generate(self._model.elements)
         self._encryptor: Encryptor | None = self._keys.encryptor()
         self._frame = None if plan.preparation.moments else plain_frame(plan)
         self._unprepared = [*plan.preparation.statistics]
-        self._optimizer: Discriminant | ProjectedNesterov | None = None
+        self._optimizer: Optimizer | None = None
         if not self._unprepared:
-            self._optimizer = make_optimizer(plan, self._frame, None)
-        self._least = least_contributions(
-            plan.certificate.polynomials, plan.problem.intercept_column
-        )
+            self._optimizer = self._model.optimizer(self._frame, None)
         self._step = 0
         self._weights: bytes | None = None
-        self._indices = (0, 0)
+        self._certified: Certified | None = None
         self._answered: str | None = None
 
     def __enter__(self) -> KeyHolder:
@@ -189,7 +183,7 @@ class KeyHolder:
                 self._frame = fitted_frame(self.plan, sums)
             if not self._unprepared:
                 curvature = sums if name == "curvature" else None
-                self._optimizer = make_optimizer(self.plan, self._frame, curvature)
+                self._optimizer = self._model.optimizer(self._frame, curvature)
         self._answered = hashlib.sha256(reply).hexdigest()
 
     def frame(self) -> bytes:
@@ -211,22 +205,16 @@ class KeyHolder:
         if self._optimizer is None:
             raise PlanMismatch(f"the plan releases {self._unprepared} first: use prepare().")
         if self._weights is None:
-            self._indices = self._certified(self._optimizer.point)
-            certificate, used = self.plan.certificate, self.plan.encryption
-            polynomial, contribution = self._indices
-            factored = FactoredPolynomial.of(
-                certificate.polynomials[polynomial], certificate.contributions[contribution]
-            )
-            packed = self._layout.pack_weights(factored.alpha * self._optimizer.point)
-            top = len(used.primes) - 2
+            used, point = self.plan.encryption, self._optimizer.point
+            self._certified = self._model.certify(point)
+            packed, top = self._model.weights(point, self._certified), len(used.primes) - 2
             self._weights = messages.pack(
                 "weights",
                 self.plan.digest,
                 [encryptor.encrypt(slots, used.scale, top) for slots in packed],
                 run=self.run,
                 step=self._step,
-                polynomial=polynomial,
-                contribution=contribution,
+                indices=self._certified.indices,
             )
         return self._weights
 
@@ -254,41 +242,40 @@ class KeyHolder:
         if self._weights is None:
             raise PlanMismatch(f"step {self._step} has not begun: send weights() first.")
         scale, noise = self.plan.encryption.output_scale, self.plan.encryption.noise_units
-        unit = scale / self._layout.output_norm
+        unit = scale / self._model.output_norm
         with self._burning_on_failure():
             coefficients = self._decrypt(self._step, sections, 0, scale, unit, noise)
-            self._take(self._layout.unpack_sums(coefficients / scale))
+            self._take(self._model.sums(coefficients / scale, self._certified))
         self._answered = hashlib.sha256(reply).hexdigest()
         if self.done:
             self.burn()
 
-    def _take(self, sums: NDArray) -> None:
-        """One optimiser step with released sums, in units of S."""
-        certificate, (polynomial, contribution) = self.plan.certificate, self._indices
-        bound = certificate.contributions[contribution]
-        self._optimizer.update(sums * bound)
+    def _take(self, gradient_sum: Weights) -> None:
+        """One optimiser step with released sums."""
+        self._optimizer.update(gradient_sum)
         self.records.append(
             StepRecord(
-                gradient_norm=float(np.linalg.norm(sums)) * bound / self.plan.problem.n_samples,
-                weight_norm=float(np.linalg.norm(self._optimizer.point)),
-                interval=certificate.polynomials[polynomial].radius,
-                contribution=bound,
+                gradient_norm=self._model.norm(gradient_sum) / self.plan.problem.n_samples,
+                weight_norm=self._model.norm(self._optimizer.point),
+                interval=self._certified.interval,
+                contribution=self._certified.contribution,
             )
         )
         self._step += 1
         self._weights = None
 
-    def result(self) -> NDArray:
-        """The released weights for the original rows, shape (n_columns, n_outputs).
+    def result(self) -> Weights:
+        """The released weights for the original rows.
 
-        The last row is the intercept, if there is one.
+        Of shape (n_columns, n_outputs) for the linear model, the intercept last if there is one;
+        a `NetworkPoint` for a network.
         """
         if not self.done:
             raise PlanMismatch(
                 f"the model is released after all {self.plan.optimizer.max_iter} steps, "
                 f"{self._step} are done."
             )
-        return self._frame.original(self._optimizer.result())
+        return self._model.original(self._frame, self._optimizer.result())
 
     def burn(self) -> None:
         """Destroy the secret key, in the encryptor that was given out too; the run is over.
@@ -325,24 +312,6 @@ class KeyHolder:
         if self._encryptor is None:
             raise KeyBurned("this run is over and its secret key destroyed; start a new run.")
         return self._encryptor
-
-    def _certified(self, point: NDArray) -> tuple[int, int]:
-        """Indices of the interval and of S for public weights.
-
-        Both are functions of the released weights and the plan, and are declared releases.
-        """
-        certificate, problem = self.plan.certificate, self.plan.problem
-        needed = reach(point, problem.intercept_column, certificate.margin_slack)
-        radii = [p.radius for p in certificate.polynomials]
-        polynomial = int(np.searchsorted(radii, needed))
-        bound = contribution_bound(
-            certificate.polynomials[polynomial],
-            point,
-            problem.intercept_column,
-            certificate.margin_slack,
-        )
-        bound = min(max(bound, self._least[polynomial]), certificate.contributions[-1])
-        return polynomial, int(np.searchsorted(certificate.contributions, bound))
 
     def _decrypt(
         self,

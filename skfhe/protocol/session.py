@@ -16,6 +16,7 @@ from .data_owner import DataOwner
 from .dataset import EncryptedDataset
 from .evaluator import Evaluator
 from .key_holder import KeyHolder, StepRecord
+from .models.base import Weights
 
 
 @dataclass
@@ -55,8 +56,8 @@ class Outcome:
 
     Attributes
     ----------
-    weights : ndarray of shape (n_columns, n_outputs)
-        The released model.
+    weights : ndarray or NetworkPoint
+        The released model (`KeyHolder.result`).
     records : list of StepRecord
         One per step.
     costs : Costs
@@ -65,7 +66,7 @@ class Outcome:
         Whether every owner's noise came from the operating system.
     """
 
-    weights: NDArray
+    weights: Weights
     records: list[StepRecord]
     costs: Costs
     guaranteed: bool

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 import tenseal.sealapi as seal
 
 from ...exceptions import DepthExceeded, MessageError
-from ..embedding import monomial_slots
+from ..embedding import mask_slots, monomial_slots
 from ..parameters import Ring
 from .context import load, save, seal_context
 
@@ -35,7 +36,7 @@ class TensealEvaluator:
         self._automorphisms = load(seal.GaloisKeys(), ring, evaluation_keys[split:])
         self._evaluator = seal.Evaluator(context)
         self._encoder = seal.CKKSEncoder(context)
-        self._monomials: dict[tuple[int, int], seal.Plaintext] = {}
+        self._plaintexts: dict[tuple[str, int, int, float], seal.Plaintext] = {}
 
     def __reduce__(self):
         raise TypeError("evaluators do not pickle; send the evaluation keys.")
@@ -93,13 +94,21 @@ class TensealEvaluator:
         return self._call("multiply_plain", a, self._constant(a, value, scale))
 
     def multiply_monomial(self, a: seal.Ciphertext, power: int) -> seal.Ciphertext:
-        return self._call("multiply_plain", a, self._monomial(a, power))
+        slots = partial(monomial_slots, self.ring, power)
+        return self._call("multiply_plain", a, self._kept("monomial", a, power, 1.0, slots))
+
+    def multiply_mask(self, a: seal.Ciphertext, period: int, scale: float) -> seal.Ciphertext:
+        slots = partial(mask_slots, self.ring, period)
+        return self._call("multiply_plain", a, self._kept("mask", a, period, scale, slots))
 
     def project(self, a: seal.Ciphertext, element: int) -> seal.Ciphertext:
-        moved = self._call("apply_galois", a, element, self._automorphisms)
-        self._call("add", moved, a, into=moved)
+        moved = self.add_image(a, element)
         moved.scale = 2 * a.scale
         return moved
+
+    def add_image(self, a: seal.Ciphertext, element: int) -> seal.Ciphertext:
+        moved = self._call("apply_galois", a, element, self._automorphisms)
+        return self._call("add", moved, a, into=moved)
 
     def merge(
         self, a: seal.Ciphertext, b: seal.Ciphertext, power: int, element: int
@@ -128,14 +137,16 @@ class TensealEvaluator:
         self._encoder.encode(float(value), a.parms_id(), scale, plaintext)
         return plaintext
 
-    def _monomial(self, a: seal.Ciphertext, power: int) -> seal.Plaintext:
-        key = (self.level(a), power)
-        if key not in self._monomials:
+    def _kept(
+        self, kind: str, a: seal.Ciphertext, number: int, scale: float, slots: Callable
+    ) -> seal.Plaintext:
+        """A plaintext that is used again and again, encoded once per level and scale."""
+        key = (kind, self.level(a), number, scale)
+        if key not in self._plaintexts:
             plaintext = seal.Plaintext()
-            slots = monomial_slots(self.ring, power).tolist()
-            self._encoder.encode(slots, a.parms_id(), 1.0, plaintext)
-            self._monomials[key] = plaintext
-        return self._monomials[key]
+            self._encoder.encode(slots().tolist(), a.parms_id(), scale, plaintext)
+            self._plaintexts[key] = plaintext
+        return self._plaintexts[key]
 
     def _explained(
         self, name: str, a: seal.Ciphertext, arguments: tuple, error: ValueError

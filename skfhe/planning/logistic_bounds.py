@@ -47,145 +47,36 @@ with probability beta over the key.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import astuple, dataclass
+from collections.abc import Iterable
+from dataclasses import astuple, dataclass, fields
 
 from scipy.special import ndtri
 
-from ..approximation import PolynomialApproximation
 from ..circuits.arithmetic import Arithmetic
 from ..circuits.logistic import EncryptedChunk, gradient, margins, residuals
 from ..circuits.polynomial import FactoredPolynomial, evaluate
 from ..crypto import errors
-from ..crypto.parameters import Ring
 from ..crypto.tracing import Traced, TracingEvaluator
-from ..packing import Layout
-from ..plan import Problem
-
-PRODUCT_LEVEL = 1
+from .requirement import PRODUCT_LEVEL, Bounds, Candidate, Requirement
 
 
 @dataclass(frozen=True)
-class Requirement:
-    """What encryption must serve; all of it public.
+class LogisticRequirement(Requirement):
+    """What encryption must serve in training a linear model.
 
     Attributes
     ----------
-    problem : Problem
-        The shape of the data.
-    polynomials : sequence of PolynomialApproximation
-        The declared approximations.
-    contributions : sequence of float
+    contributions : tuple of float
         The least S that each approximation is used with: where errors weigh most.
     largest_contribution : float
         The largest S, for which margins are scaled down most.
-    row_norm : float
-        X.
     weight_norm : float
         Largest norm of an output's weights, the prior and the intercept's included.
-    noise_multiplier : float
-        Of the noise, before encryption errors enlarge the sensitivity.
-    relation_factor : float
-        1 or 2: sensitivity in units of S.
-    n_releases : int
-        Steps.
-    failure : float
-        Probability that any error of the run may exceed its bound.
-    max_error : float
-        Largest 2E allowed, relative to the sensitivity.
-    max_margin_slack : float
-        How far errors may move a margin: the room that the longest interval leaves.
-    max_flooding : float
-        Largest number of nats that releases may tell about decryption errors.
-    n_owners, n_colluding : int
-        Owners, of whom some may collude; a single one holds the key and encrypts symmetrically.
     """
 
-    problem: Problem
-    polynomials: Sequence[PolynomialApproximation]
-    contributions: Sequence[float]
+    contributions: tuple[float, ...]
     largest_contribution: float
-    row_norm: float
     weight_norm: float
-    noise_multiplier: float
-    relation_factor: float
-    n_releases: int
-    failure: float
-    max_error: float
-    max_margin_slack: float
-    max_flooding: float
-    n_owners: int
-    n_colluding: int
-
-    @property
-    def symmetric(self) -> bool:
-        """Whether rows are encrypted under the secret key."""
-        return self.n_owners == 1
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A ring, a layout and scales: all that the circuit needs to be traced.
-
-    Attributes
-    ----------
-    ring : Ring
-        The ring.
-    layout : Layout
-        Where values sit.
-    scale_bits, row_scale_bits : int
-        log2 of the scale of weights and labels, and of rows.
-    """
-
-    ring: Ring
-    layout: Layout
-    scale_bits: int
-    row_scale_bits: int
-
-    @property
-    def scale(self) -> float:
-        """Scale of weights and labels."""
-        return 2.0**self.scale_bits
-
-    @property
-    def row_scale(self) -> float:
-        """Scale of rows."""
-        return 2.0**self.row_scale_bits
-
-    @property
-    def waterline(self) -> float:
-        """The smallest scale to rescale to: primes lie just below a power of two."""
-        return 2.0 ** (self.scale_bits - 1)
-
-
-@dataclass(frozen=True)
-class Bounds:
-    """What errors can do, in units of S.
-
-    Attributes
-    ----------
-    error : float
-        2E.
-    row_slack : float
-        Relative excess of one row's contribution.
-    margin_slack : float
-        How far a margin may be moved.
-    flooding : float
-        Nats that all releases tell about decryption errors.
-    """
-
-    error: float
-    row_slack: float
-    margin_slack: float
-    flooding: float
-
-    def meet(self, requirement: Requirement) -> bool:
-        """Whether errors are small enough."""
-        return (
-            self.error <= requirement.max_error * requirement.relation_factor
-            and self.margin_slack <= requirement.max_margin_slack
-            and self.flooding <= requirement.max_flooding
-        )
 
 
 @dataclass(frozen=True)
@@ -200,7 +91,7 @@ class TracedCore:
     core: Traced
 
 
-def trace_core(requirement: Requirement, candidate: Candidate, index: int) -> TracedCore:
+def trace_core(requirement: LogisticRequirement, candidate: Candidate, index: int) -> TracedCore:
     """Follow margins and polynomial of one chunk.
 
     |X_g| and |W_g| in a slot enter as shares whose squares add up to m X^2 and m alpha^2 ||w||^2
@@ -235,7 +126,7 @@ def label_level(candidate: Candidate, core: Traced) -> int:
     return core.level + (core.scale < 2.0**20 * candidate.scale)
 
 
-def trace_step(requirement: Requirement, candidate: Candidate) -> TracingEvaluator:
+def trace_step(requirement: LogisticRequirement, candidate: Candidate) -> TracingEvaluator:
     """Count the operations of one whole step."""
     ring, layout = candidate.ring, candidate.layout
     core = trace_core(requirement, candidate, -1)
@@ -265,12 +156,14 @@ def sum_scale(candidate: Candidate, core: Traced) -> float:
     return core.scale * candidate.row_scale * candidate.layout.class_span
 
 
-def error_bounds(requirement: Requirement, candidate: Candidate, indices: Iterable[int]) -> Bounds:
+def error_bounds(
+    requirement: LogisticRequirement, candidate: Candidate, indices: Iterable[int]
+) -> Bounds:
     """The worst bounds over the polynomials of the given indices."""
     # Each step may fail in the sums, in a residual, in a margin or over the key, in either of two
     # neighbours; rows and the key once for all steps.
     beta = requirement.failure / (8 * requirement.n_releases)
-    worst = (0.0, 0.0, 0.0, 0.0)
+    worst = (0.0,) * len(fields(Bounds))
     for index in indices:
         bounds = _bounds(requirement, candidate, trace_core(requirement, candidate, index), beta)
         worst = tuple(max(a, b) for a, b in zip(worst, astuple(bounds), strict=True))
@@ -278,7 +171,7 @@ def error_bounds(requirement: Requirement, candidate: Candidate, indices: Iterab
 
 
 def _bounds(
-    requirement: Requirement, candidate: Candidate, traced: TracedCore, beta: float
+    requirement: LogisticRequirement, candidate: Candidate, traced: TracedCore, beta: float
 ) -> Bounds:
     ring, layout, public = candidate.ring, candidate.layout, not requirement.symmetric
     n, norm, outputs = ring.poly_modulus_degree, requirement.row_norm, layout.class_blocks

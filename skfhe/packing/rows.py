@@ -30,8 +30,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from .crypto.parameters import slot_exponents
-from .plan import Encryption, Problem
+from ..crypto.parameters import slot_exponents
+from ..plan import Encryption, Problem
 
 
 @dataclass(frozen=True)
@@ -216,22 +216,39 @@ class Layout:
         sums : ndarray of shape (n_columns, n_outputs)
             Sum over all rows of the projected product, per column and output.
         """
-        m, span, classes = self.feature_blocks, self.class_span, self.class_blocks
-        parts = coefficients.reshape(2 * classes, span)[:, self.merge_offsets]
-        powers = np.arange(2 * classes) * span
-        values = (self._roots[:classes, None] ** powers) @ parts * self.rows_per_chunk
-        sums = np.empty((self.n_columns, classes))
+        return self.column_sums(self.item_sums(coefficients, self.merge_offsets))
+
+    def column_sums(self, items: NDArray[np.complex128]) -> NDArray[np.float64]:
+        """Real and imaginary parts of the items (group, power) as sums per column.
+
+        Parameters
+        ----------
+        items : ndarray of shape (class_blocks, groups * feature_blocks)
+            What `item_sums` gives.
+        """
+        sums = np.empty((self.n_columns, self.class_blocks))
         for group in range(self.groups):
             for column, power, part in self._columns(group):
-                item = values[:, group * m + power]
-                unit = np.conj(self._imaginary[:classes]) if part else 1.0
+                item = items[:, group * self.feature_blocks + power]
+                unit = np.conj(self._imaginary[: self.class_blocks]) if part else 1.0
                 sums[column] = (item * unit).real
         return sums[:, : self.n_outputs]
 
+    def item_sums(self, coefficients: NDArray, offsets: NDArray) -> NDArray[np.complex128]:
+        """Sums over rows of merged items, one column each, per class slot."""
+        span, classes = self.class_span, self.class_blocks
+        parts = coefficients.reshape(2 * classes, span)[:, offsets]
+        powers = np.arange(2 * classes) * span
+        return (self._roots[:classes, None] ** powers) @ parts * self.rows_per_chunk
+
     @cached_property
     def merge_offsets(self) -> NDArray[np.int64]:
+        """Offsets of the items (group, power) after `merge_all`."""
+        return self.offsets(self.groups * self.feature_blocks)
+
+    def offsets(self, n_items: int) -> NDArray[np.int64]:
         """Offset of every item after `merge_all`: bit i of its index adds N/2C / 2^(i+1)."""
-        items = np.arange(self.groups * self.feature_blocks)
+        items = np.arange(n_items)
         offsets = np.zeros_like(items)
         for i in range(len(self.sum_elements)):
             offsets += (items >> i & 1) * (self.class_span >> (i + 1))

@@ -1,0 +1,136 @@
+"""Primes and packing for the linear model's circuit."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+from ..approximation import PolynomialApproximation
+from ..circuits.arithmetic import Arithmetic
+from ..circuits.polynomial import FactoredPolynomial, evaluate
+from ..crypto.parameters import MAX_MODULUS_BITS, Ring
+from ..crypto.tracing import TracingEvaluator
+from ..exceptions import DepthExceeded
+from ..packing import Layout
+from .cost import Traffic
+from .encryption import ROW_BITS_SAVED, last_primes
+from .logistic_bounds import (
+    LogisticRequirement,
+    error_bounds,
+    label_level,
+    sum_scale,
+    trace_core,
+    trace_step,
+)
+from .requirement import PRODUCT_LEVEL, Bounds, Candidate, Circuit
+
+_MIN_SPECIAL_BITS = 30
+
+
+@dataclass(frozen=True)
+class LogisticSizing:
+    """Implements `Sizing` for logistic regression."""
+
+    requirement: LogisticRequirement
+
+    def layouts(self, degree: int) -> Iterator[Layout]:
+        """Every number of feature blocks that a ring dimension has room for."""
+        requirement, blocks = self.requirement, 1
+        problem = requirement.problem
+        while blocks == 1 or blocks < problem.n_columns:
+            layout = Layout(
+                degree,
+                problem.n_samples,
+                problem.n_columns,
+                problem.n_outputs,
+                blocks,
+                requirement.n_owners,
+            )
+            if layout.rows_per_chunk >= 1 and layout.groups * blocks <= layout.class_span:
+                yield layout
+            blocks *= 2
+
+    def variants(self) -> Iterable[int]:
+        """How many early rescales have a prime of their own."""
+        return range(self.requirement.polynomials[0].depth + 2)
+
+    def bounds(self, candidate: Candidate, whole: bool) -> Bounds:
+        requirement, ring = self.requirement, candidate.ring
+        core = trace_core(requirement, candidate, -1).core
+        if core.level < PRODUCT_LEVEL or label_level(candidate, core) > ring.top_level:
+            raise DepthExceeded("the polynomial leaves no level for the last product.")
+        indices = range(len(requirement.polynomials)) if whole else (0, -1)
+        return error_bounds(requirement, candidate, indices)
+
+    def counts(self, candidate: Candidate) -> Counter[tuple[str, int]]:
+        return trace_step(self.requirement, candidate).counts
+
+    def circuit(self, candidate: Candidate) -> Circuit:
+        layout = candidate.layout
+        core = trace_core(self.requirement, candidate, -1).core
+        rows = layout.groups * layout.chunks
+        return Circuit(
+            sum_scale=sum_scale(candidate, core),
+            output_norm=layout.output_norm,
+            feature_blocks=layout.feature_blocks,
+            unit_block=0,
+            label_level=label_level(candidate, core),
+            presence_level=0,
+            traffic=Traffic(len(layout.elements) + 1, layout.groups, rows),
+        )
+
+    def needs(self) -> str:
+        polynomial = self.requirement.polynomials[0]
+        depth = polynomial.depth + (2 if polynomial.degree > 1 else 1)
+        return (
+            f"of degree {polynomial.degree} on {self.requirement.problem.n_samples} rows takes "
+            f"{depth} levels"
+        )
+
+    def bit_sizes(self, layout: Layout, variant: int, scale_bits: int) -> tuple[int, ...] | None:
+        """Primes for `variant` early rescales and one large pair for all later products.
+
+        The first rescale removes the scale of rows and the factor 2m that projecting the margins
+        puts on it. The products after the small primes are spent share the pair (q_0, q_1): q_1 is
+        what the last rescale removes and q_0 holds the release. The special prime takes what is
+        left. None if that is too little.
+        """
+        requirement = self.requirement
+        exponent = _last_exponent(requirement.polynomials[0].degree, variant)
+        if exponent is None:
+            return None
+        first = scale_bits - ROW_BITS_SAVED + (2 * layout.feature_blocks).bit_length() - 1
+        small = [scale_bits] * (variant - 1) + [first] if variant else []
+        unspent = 0 if variant else first * exponent
+        product = exponent * scale_bits + unspent + scale_bits - ROW_BITS_SAVED
+        units = product + math.log2(layout.class_span / layout.output_norm)
+        pair = last_primes(requirement, units, scale_bits)
+        if pair is None:
+            return None
+        room = MAX_MODULUS_BITS[layout.poly_modulus_degree] - sum(pair) - sum(small)
+        if max(*pair, *small, 0) > 60 or room < _MIN_SPECIAL_BITS:
+            return None
+        return (*pair, *small, min(60, room))
+
+
+@lru_cache(maxsize=64)
+def _last_exponent(degree: int, n_small: int) -> int | None:
+    """The scale of the polynomial's value as a power of that of its argument.
+
+    After `n_small` rescales, of which the first is the margins'. Read off a trace with
+    idealised primes; None if the pair of large primes would be needed before.
+    """
+    bits = 26
+    ring = Ring(32768, (1 << 60, 1 << 60, *[1 << bits] * n_small, 1 << 60))
+    tracer = TracingEvaluator(ring)
+    arithmetic = Arithmetic(tracer, 2.0 ** (bits - 1))
+    u = tracer.fresh(ring.top_level, 2.0 ** (2 * bits if n_small else bits), 1.0)
+    factored = FactoredPolynomial.of(PolynomialApproximation.fit(degree, 8.0), 1.0)
+    try:
+        core = evaluate(arithmetic, factored, arithmetic.settle(u))
+    except DepthExceeded:
+        return None
+    return round(math.log2(core.scale) / bits) if core.level == 1 else None

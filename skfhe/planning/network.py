@@ -1,0 +1,117 @@
+"""Primes and packing for a network's circuit."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from ..crypto.parameters import MAX_MODULUS_BITS
+from ..packing import Layout, NetworkLayout
+from .cost import Traffic
+from .encryption import ROW_BITS_SAVED, last_primes
+from .network_bounds import NetworkRequirement, count_step, error_bounds, sum_scale, trace_chunk
+from .requirement import Bounds, Candidate, Circuit
+
+_MIN_SPECIAL_BITS = 40
+# How many layouts are worth tracing, of those that an estimate finds cheapest.
+_TRIED = 3
+
+
+@dataclass(frozen=True)
+class NetworkSizing:
+    """Implements `Sizing` for a network with one hidden layer."""
+
+    requirement: NetworkRequirement
+
+    def layouts(self, degree: int) -> Iterator[NetworkLayout]:
+        found = []
+        for units in _powers(self.requirement.problem.hidden_units):
+            for blocks in _powers(self.requirement.problem.n_columns):
+                problem = self.requirement.problem
+                rows = Layout(
+                    degree,
+                    problem.n_samples,
+                    problem.n_columns,
+                    units,
+                    blocks,
+                    self.requirement.n_owners,
+                )
+                layout = NetworkLayout(rows, problem.hidden_units, problem.n_outputs)
+                if rows.rows_per_chunk >= 1 and layout.n_items <= rows.class_span:
+                    found.append(layout)
+        yield from sorted(found, key=self._estimate)[:_TRIED]
+
+    def _estimate(self, layout: NetworkLayout) -> float:
+        """About how long a step takes, in products; with its share of encrypting the rows.
+
+        A key switch costs about ten products at the top and two at the last product's level, a
+        fresh ciphertext five.
+        """
+        rows, units, outputs = layout.rows, layout.unit_groups, layout.n_outputs
+        data = rows.chunks * rows.groups
+        switches = units * (5 + rows.feature_blocks.bit_length() + outputs)
+        switches += outputs * (4 + 2 * len(layout.window_elements))
+        fresh = layout.n_weights + data / self.requirement.n_releases
+        return 1.5 * units * data + 10 * rows.chunks * switches + 4 * layout.n_items + 5 * fresh
+
+    def variants(self) -> Iterable[int]:
+        """Every rescale has a prime of its own."""
+        return (0,)
+
+    def bit_sizes(
+        self, layout: NetworkLayout, variant: int, scale_bits: int
+    ) -> tuple[int, ...] | None:
+        """The last pair, a prime for every product between, and the first with the rows' scale."""
+        requirement, rows = self.requirement, layout.rows
+        row_bits = scale_bits - ROW_BITS_SAVED
+        units = scale_bits + row_bits + math.log2(rows.class_span / rows.output_norm)
+        pair = last_primes(requirement, units, scale_bits)
+        if pair is None:
+            return None
+        between = requirement.activations[0].depth + requirement.polynomials[0].depth + 2
+        first = row_bits + (2 * rows.feature_blocks).bit_length() - 1
+        bits = (*pair, *[scale_bits] * between, first)
+        room = MAX_MODULUS_BITS[rows.poly_modulus_degree] - sum(bits)
+        if max(bits) > 60 or room < _MIN_SPECIAL_BITS:
+            return None
+        return (*bits, min(60, room))
+
+    def bounds(self, candidate: Candidate, whole: bool) -> Bounds:
+        return error_bounds(self.requirement, candidate, whole)
+
+    def counts(self, candidate: Candidate) -> Counter[tuple[str, int]]:
+        return count_step(self.requirement, candidate)
+
+    def circuit(self, candidate: Candidate) -> Circuit:
+        layout, top = candidate.layout, candidate.ring.top_level
+        divisor = self.requirement.largest_contribution
+        traced = trace_chunk(self.requirement, candidate, -1, -1, divisor)
+        rows = layout.rows
+        return Circuit(
+            sum_scale=sum_scale(candidate, traced),
+            output_norm=rows.output_norm,
+            feature_blocks=rows.feature_blocks,
+            unit_block=layout.block,
+            label_level=min(traced.error.level + 1, top),
+            presence_level=min(traced.value.level + 1, top),
+            traffic=Traffic(
+                len(layout.elements) + 1,
+                layout.n_weights,
+                rows.chunks * (rows.groups + layout.n_outputs + 1),
+            ),
+        )
+
+    def needs(self) -> str:
+        activation, polynomial = self.requirement.activations[0], self.requirement.polynomials[0]
+        return (
+            f"of a network with {self.requirement.problem.hidden_units} hidden units and degree "
+            f"{activation.degree} on {self.requirement.problem.n_samples} rows takes "
+            f"{activation.depth + polynomial.depth + 4} levels"
+        )
+
+
+def _powers(largest: int) -> list[int]:
+    """Powers of two up to the first that is no smaller."""
+    return [2**i for i in range((largest - 1).bit_length() + 1)]

@@ -1,0 +1,194 @@
+"""What encryption must serve, candidates for it, and what errors can do under one."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from ..approximation import PolynomialApproximation
+from ..crypto.parameters import Ring
+from ..plan import Problem
+from .cost import Traffic
+
+PRODUCT_LEVEL = 1
+
+
+@dataclass(frozen=True)
+class Requirement:
+    """What encryption must serve, whatever the circuit; all of it public.
+
+    Attributes
+    ----------
+    problem : Problem
+        The shape of the data.
+    polynomials : tuple of PolynomialApproximation
+        The declared approximations of the sigmoid.
+    row_norm : float
+        X.
+    noise_multiplier : float
+        Of the noise, before encryption errors enlarge the sensitivity.
+    relation_factor : float
+        1 or 2: sensitivity in units of S.
+    n_releases : int
+        Steps.
+    failure : float
+        Probability that any error of the run may exceed its bound.
+    max_error : float
+        Largest 2E allowed, relative to the sensitivity.
+    max_margin_slack, max_hidden_slack : float
+        How far errors may move a margin, and a hidden unit's: the room that the longest
+        interval leaves.
+    max_flooding : float
+        Largest number of nats that releases may tell about decryption errors.
+    n_owners, n_colluding : int
+        Owners, of whom some may collude; a single one holds the key and encrypts symmetrically.
+    """
+
+    problem: Problem
+    polynomials: tuple[PolynomialApproximation, ...]
+    row_norm: float
+    noise_multiplier: float
+    relation_factor: float
+    n_releases: int
+    failure: float
+    max_error: float
+    max_margin_slack: float
+    max_hidden_slack: float
+    max_flooding: float
+    n_owners: int
+    n_colluding: int
+
+    @property
+    def symmetric(self) -> bool:
+        """Whether rows are encrypted under the secret key."""
+        return self.n_owners == 1
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A ring, a layout and scales: all that the circuit needs to be traced.
+
+    Attributes
+    ----------
+    ring : Ring
+        The ring.
+    layout : Layout or NetworkLayout
+        Where values sit.
+    scale_bits, row_scale_bits : int
+        log2 of the scale of weights and labels, and of rows.
+    """
+
+    ring: Ring
+    layout: Any
+    scale_bits: int
+    row_scale_bits: int
+
+    @property
+    def scale(self) -> float:
+        """Scale of weights and labels."""
+        return 2.0**self.scale_bits
+
+    @property
+    def row_scale(self) -> float:
+        """Scale of rows."""
+        return 2.0**self.row_scale_bits
+
+    @property
+    def waterline(self) -> float:
+        """The smallest scale to rescale to: primes lie just below a power of two."""
+        return 2.0 ** (self.scale_bits - 1)
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What errors can do, in units of S.
+
+    Attributes
+    ----------
+    error : float
+        2E.
+    row_slack : float
+        Relative excess of one row's contribution.
+    margin_slack : float
+        How far a margin may be moved.
+    flooding : float
+        Nats that all releases tell about decryption errors.
+    hidden_slack : float
+        How far a hidden unit's margin may be moved; zero without hidden units.
+    """
+
+    error: float
+    row_slack: float
+    margin_slack: float
+    flooding: float
+    hidden_slack: float = 0.0
+
+    def meet(self, requirement: Requirement) -> bool:
+        """Whether errors are small enough."""
+        return (
+            self.error <= requirement.max_error * requirement.relation_factor
+            and self.margin_slack <= requirement.max_margin_slack
+            and self.hidden_slack <= requirement.max_hidden_slack
+            and self.flooding <= requirement.max_flooding
+        )
+
+
+@dataclass(frozen=True)
+class Circuit:
+    """What a plan's encryption part takes from a candidate's circuit.
+
+    Attributes
+    ----------
+    sum_scale, output_norm : float
+        Scale of the merged sums before the last rescale; L2 norm of sums over that of
+        coefficients.
+    feature_blocks, unit_block : int
+        The layout's.
+    label_level, presence_level : int
+        Where labels and the bias's column enter.
+    traffic : Traffic
+        Keys and ciphertexts.
+    """
+
+    sum_scale: float
+    output_norm: float
+    feature_blocks: int
+    unit_block: int
+    label_level: int
+    presence_level: int
+    traffic: Traffic
+
+
+class Sizing(Protocol):
+    """What the search for parameters asks of a kind of model."""
+
+    requirement: Requirement
+
+    def layouts(self, degree: int) -> Iterator[Any]:
+        """Every layout that a ring dimension has room for."""
+
+    def variants(self) -> Iterable[int]:
+        """Ways to share primes among the circuit's rescales."""
+
+    def bit_sizes(self, layout: Any, variant: int, scale_bits: int) -> tuple[int, ...] | None:
+        """Bits of the primes for a scale; None if there is no room for them."""
+
+    def bounds(self, candidate: Candidate, whole: bool) -> Bounds:
+        """What errors can do: over all entries of the plan's tables, or at their ends.
+
+        Raises
+        ------
+        DepthExceeded
+            If a step does not fit the candidate's levels.
+        """
+
+    def counts(self, candidate: Candidate) -> Counter[tuple[str, int]]:
+        """Operations of one whole step."""
+
+    def circuit(self, candidate: Candidate) -> Circuit:
+        """What the plan takes from a fitting candidate."""
+
+    def needs(self) -> str:
+        """Degree, rows and levels of a step, in words."""

@@ -1,0 +1,15 @@
+"""What the kind of model decides at each party."""
+
+from __future__ import annotations
+
+from ...plan import TrainingPlan
+from .base import Certified, Model, Plain
+from .linear import LinearModel
+from .network import NetworkModel
+
+__all__ = ["Certified", "LinearModel", "Model", "NetworkModel", "Plain", "model_of"]
+
+
+def model_of(plan: TrainingPlan) -> Model:
+    """The model that a plan trains."""
+    return NetworkModel(plan) if plan.problem.hidden_units else LinearModel(plan)

@@ -1,0 +1,141 @@
+"""What parties ask of a kind of model. Holds no key, row, noise or weight."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...circuits.arithmetic import Arithmetic
+from ...crypto.backend import Ciphertext
+from ...plan import Problem
+from ...privacy.frame import Frame
+
+Weights = Any
+"""A kind of model's weights or gradient; parties pass it on."""
+
+
+class Plain(NamedTuple):
+    """What is to be encrypted, and how.
+
+    Attributes
+    ----------
+    slots : ndarray of complex128
+        Secret, if it is an owner's.
+    scale : float
+        Of the plaintext.
+    level : int
+        Of the ciphertext.
+    """
+
+    slots: NDArray[np.complex128]
+    scale: float
+    level: int
+
+
+@dataclass(frozen=True)
+class Certified:
+    """The plan's entries that released weights call for; a declared release.
+
+    Attributes
+    ----------
+    indices : tuple of int
+        Into the plan's tables, in the model's order; what the evaluator is told.
+    interval : float
+        Radius of the interval of the sigmoid's approximation.
+    contribution : float
+        S: the bound on one row's contribution.
+    split : float
+        What the hidden layer's gradient is divided by in addition; 1 where there is none.
+    """
+
+    indices: tuple[int, ...]
+    interval: float
+    contribution: float
+    split: float = 1.0
+
+
+class Optimizer(Protocol):
+    """What the key holder makes of releases: post-processing.
+
+    Attributes
+    ----------
+    point : Weights
+        Where the next gradient is taken.
+    """
+
+    point: Weights
+
+    def update(self, gradient_sum: Weights) -> None:
+        """Take one step with a noised gradient sum."""
+
+    def result(self) -> Weights:
+        """The weights to release, for stored rows."""
+
+
+class Model(Protocol):
+    """One plan's model, as every party sees it.
+
+    Attributes
+    ----------
+    elements : tuple of int
+        Galois elements that the evaluator needs keys for.
+    rows_per_chunk, chunks : int
+        Rows that share ciphertexts, and the most chunks of the whole data set.
+    n_sections, n_weights : int
+        Ciphertexts in a message of rows, and of weights.
+    tables : tuple of int
+        Entries of the plan's tables that `Certified.indices` are of.
+    output_norm : float
+        L2 norm of sums over that of scaled coefficients.
+    """
+
+    elements: tuple[int, ...]
+    rows_per_chunk: int
+    chunks: int
+    n_sections: int
+    n_weights: int
+    tables: tuple[int, ...]
+    output_norm: float
+
+    def pack(self, rows: NDArray, targets: NDArray) -> list[Plain]:
+        """One chunk of stored rows and class indices, as an owner encrypts it."""
+
+    def chunk(self, backend: Any, ciphertexts: Sequence[Ciphertext]) -> Any:
+        """The same, as the evaluator keeps it."""
+
+    def gradient(
+        self,
+        arithmetic: Arithmetic,
+        indices: Sequence[int],
+        chunks: Sequence[Any],
+        weights: Sequence[Ciphertext],
+    ) -> Ciphertext:
+        """The encrypted gradient sum over S, merged, at the base level."""
+
+    def certify(self, point: Weights) -> Certified:
+        """What the plan has for public weights."""
+
+    def weights(self, point: Weights, certified: Certified) -> list[NDArray[np.complex128]]:
+        """Slots of the weights, as the key holder encrypts them."""
+
+    def sums(self, coefficients: NDArray, certified: Certified) -> Weights:
+        """The noised gradient sum, from released coefficients over their scale."""
+
+    def optimizer(self, frame: Frame, curvature: NDArray | None) -> Optimizer:
+        """What makes steps of gradients."""
+
+    def original(self, frame: Frame, weights: Weights) -> Weights:
+        """Weights for rows as they are given, from weights for stored ones."""
+
+    def norm(self, weights: Weights) -> float:
+        """L2 norm over all weights."""
+
+
+def one_hot(problem: Problem, targets: NDArray) -> NDArray[np.float64]:
+    """Targets 0 or 1 per output, of shape (n, n_outputs), from class indices."""
+    first = 1 if problem.n_outputs == 1 else 0
+    return (targets[:, None] == first + np.arange(problem.n_outputs)).astype(float)

@@ -1,0 +1,120 @@
+"""Logistic regression, as every party sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...circuits.arithmetic import Arithmetic
+from ...circuits.logistic import EncryptedChunk, gradient
+from ...circuits.polynomial import FactoredPolynomial
+from ...crypto.backend import Ciphertext
+from ...packing import Layout
+from ...plan import TrainingPlan
+from ...privacy.frame import Frame
+from ...privacy.sensitivity import contribution_bound, least_contributions, reach
+from ..discriminant import Discriminant
+from ..optimizer import ProjectedNesterov, make_optimizer
+from .base import Certified, Plain, one_hot
+
+
+class LinearModel:
+    """One output for two classes, one-vs-rest outputs for more; see `Model`.
+
+    Parameters
+    ----------
+    plan : TrainingPlan
+        The plan that all parties agreed on.
+    """
+
+    def __init__(self, plan: TrainingPlan):
+        self._plan = plan
+        self.layout = Layout.of(plan.problem, plan.encryption, plan.guarantee.n_owners)
+        self.elements = self.layout.elements
+        self.rows_per_chunk, self.chunks = self.layout.rows_per_chunk, self.layout.chunks
+        copies = 2 if plan.problem.class_weight else 1
+        self.n_sections = 1 + copies * self.layout.groups
+        self.n_weights = self.layout.groups
+        self.tables = len(plan.certificate.polynomials), len(plan.certificate.contributions)
+        self.output_norm = self.layout.output_norm
+        self._least = least_contributions(
+            plan.certificate.polynomials, plan.problem.intercept_column
+        )
+
+    def pack(self, rows: NDArray, targets: NDArray) -> list[Plain]:
+        """The labels, then the rows; weighted ones a second time, for the products.
+
+        The second copy is no longer than the first, so that the certificate holds: weights of
+        classes are at most 1.
+        """
+        problem, used, layout = self._plan.problem, self._plan.encryption, self.layout
+        labels = layout.pack_labels(one_hot(problem, targets))
+        copies = [(rows, len(used.primes) - 2)]
+        if problem.class_weight:
+            weights = np.array(problem.class_weight)[targets]
+            copies.append((rows * weights[:, None], used.product_level))
+        return [Plain(labels, used.scale, used.label_level)] + [
+            Plain(layout.pack_rows(copy, group), used.row_scale, level)
+            for copy, level in copies
+            for group in range(layout.groups)
+        ]
+
+    def chunk(self, backend, ciphertexts: Sequence[Ciphertext]) -> EncryptedChunk:
+        labels, *copies = ciphertexts
+        rows, low = copies[: self.layout.groups], copies[self.layout.groups :]
+        level = self._plan.encryption.product_level
+        return EncryptedChunk(rows, low or [backend.switch_to(row, level) for row in rows], labels)
+
+    def gradient(
+        self,
+        arithmetic: Arithmetic,
+        indices: Sequence[int],
+        chunks: Sequence[EncryptedChunk],
+        weights: Sequence[Ciphertext],
+    ) -> Ciphertext:
+        factored, divisor = self._factored(indices)
+        return gradient(arithmetic, self.layout, factored, divisor, chunks, weights)
+
+    def certify(self, point: NDArray) -> Certified:
+        certificate, column = self._plan.certificate, self._plan.problem.intercept_column
+        needed = reach(point, column, certificate.margin_slack)
+        radii = [p.radius for p in certificate.polynomials]
+        polynomial = int(np.searchsorted(radii, needed))
+        bound = contribution_bound(
+            certificate.polynomials[polynomial], point, column, certificate.margin_slack
+        )
+        bound = min(max(bound, self._least[polynomial]), certificate.contributions[-1])
+        contribution = int(np.searchsorted(certificate.contributions, bound))
+        return Certified(
+            (polynomial, contribution),
+            radii[polynomial],
+            certificate.contributions[contribution],
+        )
+
+    def weights(self, point: NDArray, certified: Certified) -> list[NDArray[np.complex128]]:
+        factored, _ = self._factored(certified.indices)
+        return self.layout.pack_weights(factored.alpha * point)
+
+    def sums(self, coefficients: NDArray, certified: Certified) -> NDArray:
+        return self.layout.unpack_sums(coefficients) * certified.contribution
+
+    def optimizer(
+        self, frame: Frame, curvature: NDArray | None
+    ) -> Discriminant | ProjectedNesterov:
+        return make_optimizer(self._plan, frame, curvature)
+
+    def original(self, frame: Frame, weights: NDArray) -> NDArray:
+        return frame.original(weights)
+
+    def norm(self, weights: NDArray) -> float:
+        return float(np.linalg.norm(weights))
+
+    def _factored(self, indices: Sequence[int]) -> tuple[FactoredPolynomial, float]:
+        """The polynomial over S, and S."""
+        polynomial, contribution = indices
+        divisor = self._plan.certificate.contributions[contribution]
+        return FactoredPolynomial.of(
+            self._plan.certificate.polynomials[polynomial], divisor
+        ), divisor

@@ -1,0 +1,164 @@
+"""A network with one hidden layer, as every party sees it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...circuits.arithmetic import Arithmetic
+from ...circuits.network import (
+    MOST_BACKWARD,
+    STRADDLING,
+    NetworkChunk,
+    NetworkFactors,
+    NetworkWeights,
+    gradient,
+)
+from ...crypto.backend import Ciphertext
+from ...packing import NetworkLayout
+from ...plan import TrainingPlan
+from ...privacy.frame import Frame
+from ...privacy.network_sensitivity import best_split, hidden_reach, output_reach
+from ..network_optimizer import NetworkOptimizer, NetworkPoint
+from .base import Certified, Plain, one_hot
+
+
+class NetworkModel:
+    """One hidden layer, with one output for two classes and one per class for more; see `Model`.
+
+    Parameters
+    ----------
+    plan : TrainingPlan
+        The plan that all parties agreed on.
+    """
+
+    def __init__(self, plan: TrainingPlan):
+        self._plan = plan
+        self.layout = NetworkLayout.of(plan.problem, plan.encryption, plan.guarantee.n_owners)
+        rows = self.layout.rows
+        self.elements = self.layout.elements
+        self.rows_per_chunk, self.chunks = rows.rows_per_chunk, rows.chunks
+        self.n_sections = plan.problem.n_outputs + 1 + rows.groups
+        self.n_weights = self.layout.n_weights
+        certificate = plan.certificate
+        tables = certificate.activations, certificate.polynomials, certificate.contributions
+        self.tables = tuple(map(len, tables))
+        self.output_norm = rows.output_norm
+
+    def pack(self, rows: NDArray, targets: NDArray) -> list[Plain]:
+        """Labels per output, then the presence, then the rows."""
+        problem, used, layout = self._plan.problem, self._plan.encryption, self.layout
+        labels = layout.pack_labels(one_hot(problem, targets))
+        presence = layout.pack_presence(len(rows), problem.intercept_column)
+        return [
+            *(Plain(slots, used.scale, used.label_level) for slots in labels),
+            Plain(presence, used.scale, used.presence_level),
+            *(
+                Plain(layout.rows.pack_rows(rows, group), used.row_scale, len(used.primes) - 2)
+                for group in range(layout.rows.groups)
+            ),
+        ]
+
+    def chunk(self, backend, ciphertexts: Sequence[Ciphertext]) -> NetworkChunk:
+        n_outputs = self._plan.problem.n_outputs
+        labels, presence = ciphertexts[:n_outputs], ciphertexts[n_outputs]
+        rows, level = list(ciphertexts[n_outputs + 1 :]), self._plan.encryption.product_level
+        low = [backend.switch_to(row, level) for row in rows]
+        return NetworkChunk(rows, low, list(labels), presence)
+
+    def gradient(
+        self,
+        arithmetic: Arithmetic,
+        indices: Sequence[int],
+        chunks: Sequence[NetworkChunk],
+        weights: Sequence[Ciphertext],
+    ) -> Ciphertext:
+        groups, units = self.layout.rows.groups, self.layout.unit_groups
+        found = iter(weights)
+
+        def taken(n_lists: int, n_each: int) -> list[list[Ciphertext]]:
+            return [[next(found) for _ in range(n_each)] for _ in range(n_lists)]
+
+        outputs = self._plan.problem.n_outputs
+        encrypted = NetworkWeights(
+            hidden=taken(units, groups),
+            output=taken(outputs, units),
+            backward=taken(outputs, units),
+            bias=taken(1, outputs)[0],
+        )
+        return gradient(arithmetic, self.layout, self._factors(indices), chunks, encrypted)
+
+    def certify(self, point: NetworkPoint) -> Certified:
+        """Intervals for both layers, the best split and its S.
+
+        An interval also holds a `STRADDLING`-th of the window sums over two rows, which are as
+        large as the units' values can be without cancelling: what the errors were traced for.
+        """
+        certificate, b = self._plan.certificate, self._plan.problem.intercept_column
+        slacks = certificate.hidden_slack, certificate.margin_slack
+        needed = hidden_reach(point.hidden, b, certificate.hidden_slack)
+        first = int(np.searchsorted([a.radius for a in certificate.activations], needed))
+        activation = certificate.activations[first]
+        reach = output_reach(activation, point.hidden, point.output, b, *slacks)
+        windows = activation.max_abs * np.abs(point.output[:-1]).sum(axis=0)
+        windows += b * np.abs(point.output[-1]) + certificate.margin_slack
+        reach = max(reach, float(np.max(windows)) / STRADDLING)
+        radii = [p.radius for p in certificate.polynomials]
+        second = int(np.searchsorted(radii, reach))
+        polynomial = certificate.polynomials[second]
+        weights = point.hidden, point.output, b
+        split, bound = best_split(activation, polynomial, *weights, certificate.splits, *slacks)
+        # What is sent for the hidden layer's gradient stays within what errors were traced for.
+        steepest = float(np.max(np.abs(point.output[:-1])))
+        bound = max(bound, steepest / (certificate.splits[split] * MOST_BACKWARD))
+        third = int(np.searchsorted(certificate.contributions, bound))
+        return Certified(
+            (first, second, third),
+            radii[second],
+            certificate.contributions[third],
+            certificate.splits[split],
+        )
+
+    def weights(self, point: NetworkPoint, certified: Certified) -> list[NDArray[np.complex128]]:
+        layout, factors = self.layout, self._factors(certified.indices)
+        activation, alpha = factors.activation, factors.residual.alpha
+        body, bias = point.output[:-1].T, point.output[-1]
+        forward = activation.sign * alpha
+        backward = activation.slope / (certified.split * certified.contribution)
+        return [
+            *layout.pack_hidden(activation.alpha * point.hidden),
+            *(slots for row in body for slots in layout.pack_output(forward * row)),
+            *(slots for row in body for slots in layout.pack_output(backward * row)),
+            *(layout.pack_constant(alpha * value) for value in bias),
+        ]
+
+    def sums(self, coefficients: NDArray, certified: Certified) -> NetworkPoint:
+        hidden, output = self.layout.unpack_sums(coefficients)
+        output[:-1] *= self._factors(certified.indices).activation.sign
+        contribution = certified.contribution
+        return NetworkPoint(hidden * contribution * certified.split, output * contribution)
+
+    def optimizer(self, frame: Frame, curvature: NDArray | None) -> NetworkOptimizer:
+        return NetworkOptimizer(self._plan, frame, curvature)
+
+    def original(self, frame: Frame, weights: NetworkPoint) -> NetworkPoint:
+        """The hidden layer for rows as they are given; the bias itself."""
+        output = weights.output.copy()
+        output[-1] *= self._plan.problem.intercept_column
+        return NetworkPoint(frame.original(weights.hidden), output)
+
+    def norm(self, weights: NetworkPoint) -> float:
+        return math.hypot(np.linalg.norm(weights.hidden), np.linalg.norm(weights.output))
+
+    def _factors(self, indices: Sequence[int]) -> NetworkFactors:
+        activation, polynomial, contribution = indices
+        certificate = self._plan.certificate
+        return NetworkFactors.of(
+            certificate.activations[activation],
+            certificate.polynomials[polynomial],
+            certificate.contributions[contribution],
+            self._plan.problem.intercept_column,
+        )
