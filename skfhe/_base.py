@@ -7,6 +7,7 @@ import warnings
 from abc import abstractmethod
 from copy import copy
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,8 +73,8 @@ class EncryptedDPClassifier(ClassifierMixin, BaseEstimator):
         """Compute the training plan from public quantities."""
 
     @abstractmethod
-    def _take(self, weights: NDArray) -> None:
-        """Set the fitted attributes that are the model, from the released weights."""
+    def _take(self, model: Any) -> None:
+        """Set the fitted attributes that are the model, from what was released."""
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y, **fit_params):
@@ -199,7 +200,7 @@ class EncryptedDPClassifier(ClassifierMixin, BaseEstimator):
         self.privacy_ = PrivacyGuarantee.of(plan, plan.guarantee.n_releases, outcome.guaranteed)
         self.n_iter_ = plan.optimizer.max_iter
         self.history_ = history(outcome)
-        self._take(outcome.weights)
+        self._take(outcome.model)
         return self
 
     def _html_repr(self) -> str:

@@ -7,8 +7,6 @@ from numbers import Integral
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, softmax
-from sklearn.neural_network import MLPClassifier
-from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
@@ -16,10 +14,9 @@ from ._base import EncryptedDPClassifier, count_classes, one_of, resolve_context
 from .exceptions import InfeasiblePlan
 from .plan import TrainingPlan
 from .planning import NetworkRequest, make_plan
-from .protocol.network_optimizer import NetworkPoint
-
-# scikit-learn's names of activations that it has, exactly.
-_IN_SKLEARN = {"tanh": "tanh", "logistic": "logistic", "relu": "relu"}
+from .privacy.frame import Frame
+from .privacy.statistics import dense_blocks
+from .protocol.models import ReleasedNetwork
 
 
 class EncryptedDPMLPClassifier(EncryptedDPClassifier):
@@ -50,11 +47,17 @@ class EncryptedDPMLPClassifier(EncryptedDPClassifier):
     data_norm : float or "auto", default="auto"
         Public bound on the L2 norm of a row in its moments; longer rows are shortened to it.
         "auto" depends on the number of features alone and suits columns scaled to [-1, 1].
-    hidden_norm, weight_norm : float or "auto", default="auto"
-        Bounds on the norm of a hidden unit's weights (for stored rows, whose norm is at most one)
-        and of an output's.
+    hidden_reach : float or "auto", default="auto"
+        Bound on the margin of a hidden unit, for any row: the interval of the activation's
+        polynomial; "auto" is 3.
+    weight_norm : float or "auto", default="auto"
+        Bound on the norm of an output's weights.
     approximation : {"auto", "minimax", "least_squares", "monotone"}, default="auto"
         Kind of polynomial for the sigmoid.
+    solver : {"auto", "steps", "discriminant"}, default="auto"
+        "steps" takes preconditioned gradient steps on both layers. "discriminant", for several
+        classes, is the linear discriminant of a single gradient, which a low signal allows no
+        more than: "auto" takes it then, unless a parameter of the steps is set.
     max_iter : int or "auto", default="auto"
         Steps, each of which is a release.
     learning_rate, momentum, averaging : float or "auto", default="auto"
@@ -83,8 +86,10 @@ class EncryptedDPMLPClassifier(EncryptedDPClassifier):
     ----------
     classes_ : ndarray of shape (n_classes,)
         Class labels.
+    centre_, scale_ : ndarray of shape (n_features,)
+        Released: a row x is stored as (x - centre_) * scale_, shortened to norm one if longer.
     coefs_ : list of two ndarray, of shapes (n_features, n_units) and (n_units, n_outputs)
-        Released weights of both layers; one output for two classes.
+        Released weights of both layers, for stored rows; one output for two classes.
     intercepts_ : list of two ndarray, of shapes (n_units,) and (n_outputs,)
         Released biases.
     n_layers_, n_outputs_ : int
@@ -104,8 +109,8 @@ class EncryptedDPMLPClassifier(EncryptedDPClassifier):
 
     Notes
     -----
-    Predictions use the activation itself, f(z) - f(0), and not its polynomial: rows as they are
-    given may be longer than those trained on, and a polynomial diverges outside its interval.
+    Predictions treat rows as training does: centred, scaled and shortened, with the polynomial in
+    the place of the activation. So no row leaves the interval of the polynomial.
 
     Examples
     --------
@@ -127,7 +132,8 @@ class EncryptedDPMLPClassifier(EncryptedDPClassifier):
         "activation": one_of("tanh", "logistic", "relu", "softplus", "square"),
         "degree": [Interval(Integral, 2, 15, closed="both")],
         "alpha": EncryptedDPClassifier._parameter_constraints["data_norm"],
-        "hidden_norm": EncryptedDPClassifier._parameter_constraints["data_norm"],
+        "hidden_reach": EncryptedDPClassifier._parameter_constraints["data_norm"],
+        "solver": one_of("auto", "steps", "discriminant"),
         "initial_seed": [Interval(Integral, 0, None, closed="left")],
     }
 
@@ -141,9 +147,10 @@ class EncryptedDPMLPClassifier(EncryptedDPClassifier):
         degree=3,
         alpha="auto",
         data_norm="auto",
-        hidden_norm="auto",
+        hidden_reach="auto",
         weight_norm="auto",
         approximation="auto",
+        solver="auto",
         max_iter="auto",
         learning_rate="auto",
         momentum="auto",
@@ -164,9 +171,10 @@ class EncryptedDPMLPClassifier(EncryptedDPClassifier):
         self.degree = degree
         self.alpha = alpha
         self.data_norm = data_norm
-        self.hidden_norm = hidden_norm
+        self.hidden_reach = hidden_reach
         self.weight_norm = weight_norm
         self.approximation = approximation
+        self.solver = solver
         self.max_iter = max_iter
         self.learning_rate = learning_rate
         self.momentum = momentum
@@ -213,9 +221,10 @@ class EncryptedDPMLPClassifier(EncryptedDPClassifier):
             degree=int(self.degree),
             alpha=self.alpha,
             data_norm=self.data_norm,
-            hidden_norm=self.hidden_norm,
+            hidden_reach=self.hidden_reach,
             weight_norm=self.weight_norm,
             approximation=self.approximation,
+            solver=self.solver,
             max_iter=self.max_iter,
             learning_rate=self.learning_rate,
             momentum=self.momentum,
@@ -233,10 +242,12 @@ class EncryptedDPMLPClassifier(EncryptedDPClassifier):
             context=resolve_context(self.context),
         )
 
-    def _take(self, weights: NetworkPoint) -> None:
-        hidden, output = weights.hidden, weights.output
+    def _take(self, model: ReleasedNetwork) -> None:
+        b = self.plan_.problem.intercept_column
+        hidden, output = model.weights.hidden, model.weights.output
+        self.centre_, self.scale_ = model.frame.centre.copy(), model.frame.scale.copy()
         self.coefs_ = [hidden[:-1].copy(), output[:-1].copy()]
-        self.intercepts_ = [hidden[-1].copy(), output[-1].copy()]
+        self.intercepts_ = [b * hidden[-1], b * output[-1]]
         self.n_layers_, self.n_outputs_ = 3, output.shape[1]
 
     def decision_function(self, X):
@@ -245,16 +256,21 @@ class EncryptedDPMLPClassifier(EncryptedDPClassifier):
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Rows, not shortened.
+            Rows; they are centred, scaled and shortened as for training.
 
         Returns
         -------
         scores : ndarray of shape (n_samples,) or (n_samples, n_classes)
             One margin for two classes, one per class for more.
         """
-        margins = self._rows(X) @ self.coefs_[0] + self.intercepts_[0]
-        hidden = self.plan_.certificate.activations[0].exact(margins)
-        scores = hidden @ self.coefs_[1] + self.intercepts_[1]
+        X = self._rows(X)
+        frame = Frame(self.centre_, self.scale_, 0.0, False)
+        activation = self.plan_.certificate.activation
+        blocks = [
+            activation(frame.rows(rows) @ self.coefs_[0] + self.intercepts_[0]) @ self.coefs_[1]
+            for rows in dense_blocks(X)
+        ]
+        scores = np.concatenate(blocks) + self.intercepts_[1]
         return scores.ravel() if scores.shape[1] == 1 else scores
 
     def predict_proba(self, X):
@@ -279,61 +295,33 @@ class EncryptedDPMLPClassifier(EncryptedDPClassifier):
     def to_numpy(self) -> dict[str, NDArray]:
         """The model as arrays, for predictions without this package.
 
+        scikit-learn's MLPClassifier could not make them: its activations are no polynomials.
+
         Returns
         -------
         arrays : dict of str to ndarray
-            ``hidden_coef`` (n_features, n_units), ``hidden_intercept`` (n_units,), ``output_coef``
-            (n_units, n_outputs), ``output_intercept`` (n_outputs,), ``classes`` (n_classes,) and
-            ``activation``, a name. With f the activation less its value at zero (tanh z,
-            1/(1 + e^-z) - 1/2, max(z, 0), log((1 + e^z)/2), z^2), margins are
-            ``f(X @ hidden_coef + hidden_intercept) @ output_coef + output_intercept``; the
-            predicted class is the second of two where the margin is positive, or that of the
-            largest margin.
+            ``centre``, ``scale`` (n_features,), ``hidden_coef`` (n_features, n_units),
+            ``hidden_intercept`` (n_units,), ``activation`` (degree + 1,), ``output_coef``
+            (n_units, n_outputs), ``output_intercept`` (n_outputs,) and ``classes`` (n_classes,).
+
+        Notes
+        -----
+        A row x has v = (x - centre) * scale, divided by its norm if that is above one; units
+        z = v @ hidden_coef + hidden_intercept and a = sum_k activation[k] z^k; and margins
+        a @ output_coef + output_intercept. The predicted class is the second of two where the
+        margin is positive, or that of the largest margin.
         """
         check_is_fitted(self)
         return {
+            "centre": self.centre_,
+            "scale": self.scale_,
             "hidden_coef": self.coefs_[0],
             "hidden_intercept": self.intercepts_[0],
+            "activation": self.plan_.certificate.activation.coefficients,
             "output_coef": self.coefs_[1],
             "output_intercept": self.intercepts_[1],
             "classes": self.classes_,
-            "activation": np.array(self.plan_.certificate.activations[0].name),
         }
-
-    def to_sklearn(self) -> MLPClassifier:
-        """A plain MLPClassifier with identical predictions.
-
-        Returns
-        -------
-        model : MLPClassifier
-            Fitted, without any trace of training. Probabilities are the same too, up to rounding.
-
-        Raises
-        ------
-        ValueError
-            If scikit-learn has no such activation; use `to_numpy` then.
-        """
-        check_is_fitted(self)
-        name = self.plan_.certificate.activations[0].name
-        if name not in _IN_SKLEARN:
-            raise ValueError(
-                f"scikit-learn's MLPClassifier has no activation {name!r}, only "
-                f"{sorted(_IN_SKLEARN)}; use to_numpy()."
-            )
-        units = self.coefs_[0].shape[1]
-        model = MLPClassifier(hidden_layer_sizes=(units,), activation=_IN_SKLEARN[name])
-        model.coefs_ = [coef.copy() for coef in self.coefs_]
-        model.intercepts_ = [intercept.copy() for intercept in self.intercepts_]
-        if name == "logistic":
-            # scikit-learn's units are 1/2 more than these, whose value at zero is zero.
-            model.intercepts_[1] -= 0.5 * self.coefs_[1].sum(axis=0)
-        for attribute in ("classes_", "n_features_in_", "n_layers_", "n_outputs_", "n_iter_"):
-            setattr(model, attribute, getattr(self, attribute))
-        if hasattr(self, "feature_names_in_"):
-            model.feature_names_in_ = self.feature_names_in_
-        model.out_activation_ = "logistic" if self.n_outputs_ == 1 else "softmax"
-        model._label_binarizer = LabelBinarizer().fit(self.classes_)
-        return model
 
 
 def _one_layer(hidden_layer_sizes) -> int:

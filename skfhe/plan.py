@@ -21,6 +21,7 @@ from .plan_parts import (
     Certificate,
     Encryption,
     Guarantee,
+    Network,
     Optimizer,
     Prediction,
     Preparation,
@@ -35,6 +36,7 @@ __all__ = [
     "Certificate",
     "Encryption",
     "Guarantee",
+    "Network",
     "Optimizer",
     "Prediction",
     "Preparation",
@@ -52,13 +54,14 @@ class TrainingPlan:
 
     Attributes
     ----------
-    problem, preparation, optimizer, certificate, guarantee, encryption, prediction
-        The parts; see their classes.
+    problem, preparation, optimizer, network, certificate, guarantee, encryption, prediction
+        The parts; see their classes. There is a network only if there are hidden units.
     """
 
     problem: Problem
     preparation: Preparation
     optimizer: Optimizer
+    network: Network | None
     certificate: Certificate
     guarantee: Guarantee
     encryption: Encryption
@@ -165,15 +168,11 @@ _PARTS: dict[str, type] = {
     "problem": Problem,
     "preparation": Preparation,
     "optimizer": Optimizer,
+    "network": Network,
     "certificate": Certificate,
     "guarantee": Guarantee,
     "encryption": Encryption,
     "prediction": Prediction,
-}
-
-_APPROXIMATIONS = {
-    "polynomials": PolynomialApproximation,
-    "activations": ActivationPolynomial,
 }
 
 
@@ -181,9 +180,12 @@ def _plain(plan: TrainingPlan) -> dict[str, Any]:
     content: dict[str, Any] = {"format_version": FORMAT_VERSION}
     for part in _PARTS:
         value = getattr(plan, part)
-        content[part] = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
-    for name in _APPROXIMATIONS:
-        content["certificate"][name] = [p.to_dict() for p in getattr(plan.certificate, name)]
+        content[part] = value and {
+            f.name: getattr(value, f.name) for f in dataclasses.fields(value)
+        }
+    certificate, activation = content["certificate"], plan.certificate.activation
+    certificate["polynomials"] = [p.to_dict() for p in plan.certificate.polynomials]
+    certificate["activation"] = activation and activation.to_dict()
     for name in ("moments", "curvature"):
         statistic = content["preparation"][name]
         content["preparation"][name] = statistic and dataclasses.asdict(statistic)
@@ -191,15 +193,20 @@ def _plain(plan: TrainingPlan) -> dict[str, Any]:
 
 
 def _build(kind: type, fields: dict[str, Any]) -> Any:
+    if kind is Network and fields is None:
+        return None
     missing = {f.name for f in dataclasses.fields(kind)} - set(fields)
     if missing:
         raise ValueError(f"fields {sorted(missing)} are missing")
     values = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
     if kind is Certificate:
-        if not all(isinstance(values[name], tuple) for name in (*_APPROXIMATIONS, "splits")):
+        if not all(isinstance(values[name], tuple) for name in ("polynomials", "splits")):
             raise ValueError("a certificate's tables must be lists")
-        for name, approximation in _APPROXIMATIONS.items():
-            values[name] = tuple(approximation.from_dict(p) for p in values[name])
+        values["polynomials"] = tuple(
+            map(PolynomialApproximation.from_dict, values["polynomials"])
+        )
+        if values["activation"] is not None:
+            values["activation"] = ActivationPolynomial.from_dict(values["activation"])
     if kind is Preparation:
         for name in ("moments", "curvature"):
             values[name] = values[name] and _build(Statistic, values[name])

@@ -152,10 +152,6 @@ class Optimizer:
     weight_norm : float
         W: every output's weights (for rows of norm one, counted from the prior that they start
         at) are projected onto this ball.
-    hidden_norm : float
-        Of a network's hidden units: every unit's weights are projected onto this ball; else 0.
-    initial_seed : int
-        Of the public weights that a network's training starts from.
     """
 
     solver: str
@@ -165,8 +161,34 @@ class Optimizer:
     averaging: float
     regularization: float
     weight_norm: float
-    hidden_norm: float = 0.0
-    initial_seed: int = 0
+
+
+@dataclass(frozen=True)
+class Network:
+    """What a network's training starts from and stays within; public.
+
+    Attributes
+    ----------
+    hidden_reach : float
+        Every hidden unit's weights are shortened until its margin is at most this for any row.
+    output_rate : float
+        Step size of the outputs' weights, over that of the hidden ones.
+    start_norm : float
+        Operator norm of the outputs' weights at the start.
+    start_spread : float
+        Deviation of hidden margins at the start.
+    start_bias : float
+        Size of the hidden units' biases at the start, in margins.
+    seed : int
+        Of the weights at the start.
+    """
+
+    hidden_reach: float
+    output_rate: float
+    start_norm: float
+    start_spread: float
+    start_bias: float
+    seed: int
 
 
 @dataclass(frozen=True)
@@ -193,8 +215,8 @@ class Certificate:
         beta: the probability that an error of the run exceeds its bound; comes out of delta.
     discreteness : float
         What integer noise costs of delta over continuous noise.
-    activations : tuple of ActivationPolynomial
-        A network's activation for each declared interval, shortest first; else empty.
+    activation : ActivationPolynomial or None
+        A network's activation.
     splits : tuple of float
         kappa: what the hidden layer's gradient may be divided by beside S; else empty.
     hidden_slack : float
@@ -210,7 +232,7 @@ class Certificate:
     sensitivity: float
     error_probability: float
     discreteness: float
-    activations: tuple[ActivationPolynomial, ...] = ()
+    activation: ActivationPolynomial | None = None
     splits: tuple[float, ...] = ()
     hidden_slack: float = 0.0
 

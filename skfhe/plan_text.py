@@ -29,6 +29,7 @@ def _data(plan: TrainingPlan) -> list[tuple[str, str]]:
     p, o = plan.problem, plan.optimizer
     return [
         ("data", f"{p.n_samples} rows, {p.n_features} features, {p.n_classes} classes"),
+        *_network(plan),
         ("row bound", f"norm {p.data_norm:.4g}, intercept column {p.intercept_column:.3g}"),
         ("rows", _rows(plan)),
         ("solver", "linear discriminant of one gradient and the second moments")
@@ -39,6 +40,20 @@ def _data(plan: TrainingPlan) -> list[tuple[str, str]]:
             f"weights within {o.weight_norm:.4g}"
             + (", preconditioned" if plan.preparation.curvature else ""),
         ),
+    ]
+
+
+def _network(plan: TrainingPlan) -> list[tuple[str, str]]:
+    activation, network = plan.certificate.activation, plan.network
+    if not (activation and network):
+        return []
+    return [
+        (
+            "network",
+            f"{plan.problem.hidden_units} hidden units, {activation.name} by a polynomial of "
+            f"degree {activation.degree}, margins within {network.hidden_reach:.3g}, start "
+            f"{network.seed}",
+        )
     ]
 
 
@@ -65,6 +80,11 @@ def _privacy(plan: TrainingPlan) -> list[tuple[str, str]]:
             f"{c.sensitivity:.5f} S per step, S from {c.contributions[0]:.3f} to "
             f"{c.contributions[-1]:.3f} by the released weights",
         ),
+        *(
+            [("split", f"hidden layer's noise {c.splits[0]:.3g} to {c.splits[-1]:.3g} times")]
+            if c.splits
+            else []
+        ),
         ("encryption error", f"2E = {c.error:.2g} S, row slack {c.row_slack:.2g}"),
         ("out of delta", f"{c.cost_in_delta:.2g}"),
         ("owners", f"{g.n_owners}, of whom {g.n_colluding} may collude"),
@@ -79,7 +99,7 @@ def promise(epsilon: float, delta: float, neighboring: str) -> str:
 
 
 def _approximation(plan: TrainingPlan) -> list[tuple[str, str]]:
-    polynomials = plan.certificate.polynomials
+    polynomials, activation = plan.certificate.polynomials, plan.certificate.activation
     first, last = polynomials[0], polynomials[-1]
     return [
         (
@@ -88,6 +108,7 @@ def _approximation(plan: TrainingPlan) -> list[tuple[str, str]]:
             f"{first.radius:.3g} to {last.radius:.3g}",
         ),
         ("sup error", f"{first.sup_error:.2g} to {last.sup_error:.2g}"),
+        *([("activation", f"sup error {activation.sup_error:.2g}")] if activation else []),
     ]
 
 
@@ -97,7 +118,11 @@ def _encryption(plan: TrainingPlan) -> list[tuple[str, str]]:
     return [
         ("ring", f"N = {e.poly_modulus_degree}, primes of {bits} bits"),
         ("modulus", f"{sum(bits)} bits; {e.security}"),
-        ("packing", f"{2 * e.feature_blocks} features per ciphertext"),
+        (
+            "packing",
+            f"{2 * e.feature_blocks} features per ciphertext"
+            + (f", {e.unit_block} hidden units side by side" if e.unit_block else ""),
+        ),
         ("noise", f"discrete Gaussian, sigma = {e.noise_units} units per coefficient"),
     ]
 

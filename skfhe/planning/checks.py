@@ -6,7 +6,7 @@ import math
 from itertools import pairwise
 
 from ..exceptions import PlanMismatch
-from ..packing import Layout
+from ..packing import output_norm
 from ..plan import Certificate, Encryption, Preparation, Problem, TrainingPlan
 from ..privacy import accounting, network_sensitivity, statistics
 from ..privacy.sensitivity import RELATION_FACTOR, row_norm
@@ -36,7 +36,7 @@ def effective_multiplier(
 ) -> float:
     """Noise over sensitivity, both in units of the sums, as the accountant may take it."""
     shrink = preparation.honest_discreteness(used.noise_units, 1, n_owners, n_colluding)[0]
-    noise = used.noise_units * Layout.of(problem, used, n_owners).output_norm / used.output_scale
+    noise = used.noise_units * output_norm(problem, used, n_owners) / used.output_scale
     return noise / certificate.sensitivity * shrink
 
 
@@ -107,43 +107,32 @@ def _covered(plan: TrainingPlan) -> bool:
     if not problem.hidden_units:
         reach = abs(problem.prior_margin) + optimizer.weight_norm * row_norm(b)
         largest = residual * row_norm(b) * math.sqrt(outputs)
-        plain = not (certificate.activations or certificate.splits or optimizer.hidden_norm)
+        plain = not (certificate.activation or certificate.splits or plan.network)
         held = longest >= reach + certificate.margin_slack and most >= largest * (1 - _ROUNDING)
         return plain and held
-    shape = problem.hidden_units, outputs, optimizer.weight_norm, b
+    activation, network = certificate.activation, plan.network
+    if not (activation and network and b > 0 and certificate.splits):
+        return False
+    units, norm = problem.hidden_units, optimizer.weight_norm
+    slack = certificate.margin_slack
+    reach = network_sensitivity.largest_output_reach(
+        activation, units, norm, b, problem.prior_margin, slack
+    )
+    largest = max(
+        network_sensitivity.largest_contribution(
+            activation, polynomial, units, outputs, norm, b, min(certificate.splits)
+        )
+        for polynomial in certificate.polynomials
+    )
     return (
-        b > 0
-        and not problem.class_weight
-        and optimizer.solver == "steps"
-        and 0 < optimizer.hidden_norm < math.inf
+        not problem.class_weight
+        and activation.degree > 1
+        and 0 < network.hidden_reach < math.inf
         and 0 <= certificate.hidden_slack < math.inf
-        and len({activation.name for activation in certificate.activations}) == 1
-        and all(activation.degree > 1 for activation in certificate.activations)
+        and activation.radius >= network.hidden_reach + certificate.hidden_slack
         and all(0 < split < math.inf for split in certificate.splits)
-        and certificate.activations[-1].radius
-        >= network_sensitivity.largest_hidden_reach(
-            optimizer.hidden_norm, b, certificate.hidden_slack
-        )
-        and all(
-            longest
-            >= network_sensitivity.largest_output_reach(
-                activation,
-                problem.hidden_units,
-                optimizer.weight_norm,
-                b,
-                problem.prior_margin,
-                certificate.margin_slack,
-            )
-            and all(
-                most
-                >= network_sensitivity.largest_contribution(
-                    activation, polynomial, *shape, min(certificate.splits)
-                )
-                * (1 - _ROUNDING)
-                for polynomial in certificate.polynomials
-            )
-            for activation in certificate.activations
-        )
+        and longest >= reach * (1 - _ROUNDING)
+        and most >= largest * (1 - _ROUNDING)
     )
 
 
@@ -159,7 +148,6 @@ def _require_counts(plan: TrainingPlan) -> None:
         (guarantee.n_owners, 1),
         (guarantee.n_colluding, 0),
         (problem.hidden_units, 0),
-        (plan.optimizer.initial_seed, 0),
     )
     grids = range(preparation.MIN_GRID_BITS, preparation.MAX_GRID_BITS + 1)
     if not (
@@ -210,6 +198,7 @@ def _require_possible(plan: TrainingPlan) -> None:
         and not problem.class_weight
         and optimizer.max_iter == 1
         and prepared.curvature is not None
+        and (not problem.hidden_units or problem.hidden_units >= problem.n_outputs)
     )
     if not (
         solvable

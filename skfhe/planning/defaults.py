@@ -29,7 +29,7 @@ LEARNING_RATE, AVERAGING = 1.0, 0.5
 MOMENTUM = (0.4, 0.0)
 WEIGHT_NORM = 20.0
 # Beyond, factorising the second moments would take longer than the training.
-_MOST_PRECONDITIONED = 1000
+MOST_PRECONDITIONED = 1000
 
 
 @dataclass(frozen=True)
@@ -82,8 +82,8 @@ class Request:
 
 def resolve(
     request: Request, n_samples: int, n_features: int, n_classes: int
-) -> tuple[Problem, Recipe, Optimizer]:
-    """Fill in every "auto".
+) -> tuple[Problem, Recipe, Optimizer, None]:
+    """Fill in every "auto"; there is no network.
 
     Parameters
     ----------
@@ -129,6 +129,7 @@ def resolve(
             regularization=1 / (C * heaviest * n_samples),
             weight_norm=or_automatic(request.weight_norm, _weight_norm(problem, signal, solver)),
         ),
+        None,
     )
 
 
@@ -151,7 +152,7 @@ def _solver(request: Request, problem: Problem, signal: float) -> str:
         "class_weight": bool(request.class_weight),
         "C": not isinstance(request.C, str),
         "precondition=False": request.precondition is False,
-        f"more than {_MOST_PRECONDITIONED} features": problem.n_features > _MOST_PRECONDITIONED
+        f"more than {MOST_PRECONDITIONED} features": problem.n_features > MOST_PRECONDITIONED
         and request.precondition is not True,
     }
     for name in ("max_iter", "learning_rate", "momentum", "averaging"):
@@ -171,18 +172,17 @@ def _solver(request: Request, problem: Problem, signal: float) -> str:
 def _recipe(request: Request, problem: Problem, signal: float, solver: str) -> Recipe:
     precondition = request.precondition
     if isinstance(precondition, str):
-        precondition = problem.n_features <= _MOST_PRECONDITIONED
+        precondition = problem.n_features <= MOST_PRECONDITIONED
     wanted = {"moments": request.standardize, "curvature": precondition}
     discriminant = solver == "discriminant"
     usual = DISCRIMINANT_SHARES if discriminant else SHARES
     shares = {name: share for name, share in usual.items() if wanted[name]}
     several = problem.n_outputs > 1
-    radius = min(MOST_RADIUS, max(LEAST_RADIUS, signal / 12)) if several else RADIUS
     preparation = Preparation(
         moments=None,
         curvature=None,
         box=box(problem),
-        radius=radius,
+        radius=several_radius(signal) if several else RADIUS,
         scale_columns=SCALE_COLUMNS[several],
         damping=DISCRIMINANT_DAMPING if discriminant else DAMPING[several],
         floor=1 / travel_of(signal),
@@ -192,9 +192,18 @@ def _recipe(request: Request, problem: Problem, signal: float, solver: str) -> R
 
 def _newton(request: Request, problem: Problem, signal: float) -> tuple[int, float, float, float]:
     """Steps, learning rate, momentum and averaging with a preconditioner: few steps."""
-    wanted = round(STEPS * (signal / 10) ** 0.25)
-    steps = int(or_automatic(request.max_iter, min(MOST_STEPS, max(LEAST_STEPS, wanted))))
+    steps = int(or_automatic(request.max_iter, newton_steps(signal)))
     return steps, LEARNING_RATE, MOMENTUM[problem.n_outputs > 1], AVERAGING
+
+
+def newton_steps(signal: float) -> int:
+    """How many preconditioned steps a signal is worth."""
+    return min(MOST_STEPS, max(LEAST_STEPS, round(STEPS * (signal / 10) ** 0.25)))
+
+
+def several_radius(signal: float) -> float:
+    """Where rows are shortened, for several classes."""
+    return min(MOST_RADIUS, max(LEAST_RADIUS, signal / 12))
 
 
 def _nesterov(request: Request, signal: float, travel: float) -> tuple[int, float, float, float]:

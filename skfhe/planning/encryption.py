@@ -73,8 +73,7 @@ def _by_cost(
 
     def price(item: tuple[Candidate, Counter[tuple[str, int]]]) -> float:
         candidate, counts = item
-        bounds = sizing.bounds(candidate, whole=False)
-        excess = bounds.row_slack + bounds.error / sizing.requirement.relation_factor
+        excess = sizing.bounds(candidate, whole=False).excess(sizing.requirement)
         traffic = sizing.circuit(candidate).traffic
         milliseconds = cost.step_milliseconds(candidate.ring, traffic, counts)
         return milliseconds * (1 + excess) ** _WORTH_OF_NOISE
@@ -137,7 +136,8 @@ def _best_scale(
         bounds = _fitting(sizing, candidate)
         if bounds is None:
             continue
-        if best is None or bounds.error < best[0].error:
+        requirement = sizing.requirement
+        if best is None or bounds.excess(requirement) < best[0].excess(requirement):
             best = (bounds, candidate)
         tried += 1
         if tried == _SCALES_TRIED:

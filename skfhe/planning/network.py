@@ -44,17 +44,17 @@ class NetworkSizing:
         yield from sorted(found, key=self._estimate)[:_TRIED]
 
     def _estimate(self, layout: NetworkLayout) -> float:
-        """About how long a step takes, in products; with its share of encrypting the rows.
+        """About how long a step takes, in products of a row and a weight at the top.
 
-        A key switch costs about ten products at the top and two at the last product's level, a
-        fresh ciphertext five.
+        A key switch costs about five of these on the average, one at the last product's level two,
+        and a fresh ciphertext ten.
         """
         rows, units, outputs = layout.rows, layout.unit_groups, layout.n_outputs
         data = rows.chunks * rows.groups
         switches = units * (5 + rows.feature_blocks.bit_length() + outputs)
         switches += outputs * (4 + 2 * len(layout.window_elements))
-        fresh = layout.n_weights + data / self.requirement.n_releases
-        return 1.5 * units * data + 10 * rows.chunks * switches + 4 * layout.n_items + 5 * fresh
+        products = 1.25 * units * data + 5 * rows.chunks * switches
+        return products + 4 * layout.n_items + 10 * layout.n_weights
 
     def variants(self) -> Iterable[int]:
         """Every rescale has a prime of its own."""
@@ -70,7 +70,7 @@ class NetworkSizing:
         pair = last_primes(requirement, units, scale_bits)
         if pair is None:
             return None
-        between = requirement.activations[0].depth + requirement.polynomials[0].depth + 2
+        between = requirement.activation.depth + requirement.polynomials[0].depth + 2
         first = row_bits + (2 * rows.feature_blocks).bit_length() - 1
         bits = (*pair, *[scale_bits] * between, first)
         room = MAX_MODULUS_BITS[rows.poly_modulus_degree] - sum(bits)
@@ -87,7 +87,7 @@ class NetworkSizing:
     def circuit(self, candidate: Candidate) -> Circuit:
         layout, top = candidate.layout, candidate.ring.top_level
         divisor = self.requirement.largest_contribution
-        traced = trace_chunk(self.requirement, candidate, -1, -1, divisor)
+        traced = trace_chunk(self.requirement, candidate, -1, divisor)
         rows = layout.rows
         return Circuit(
             sum_scale=sum_scale(candidate, traced),
@@ -104,7 +104,7 @@ class NetworkSizing:
         )
 
     def needs(self) -> str:
-        activation, polynomial = self.requirement.activations[0], self.requirement.polynomials[0]
+        activation, polynomial = self.requirement.activation, self.requirement.polynomials[0]
         return (
             f"of a network with {self.requirement.problem.hidden_units} hidden units and degree "
             f"{activation.degree} on {self.requirement.problem.n_samples} rows takes "

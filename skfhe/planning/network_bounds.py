@@ -56,15 +56,15 @@ class NetworkRequirement(Requirement):
 
     Attributes
     ----------
-    activations : tuple of ActivationPolynomial
-        The declared approximations of the activation.
+    activation : ActivationPolynomial
+        The hidden units' activation.
     least_contribution, largest_contribution : float
         Ends of the table of S.
     hidden_norm, output_norm : float
         Largest norm of a hidden unit's weights, and of an output's, its prior included.
     """
 
-    activations: tuple[ActivationPolynomial, ...]
+    activation: ActivationPolynomial
     least_contribution: float
     largest_contribution: float
     hidden_norm: float
@@ -88,7 +88,6 @@ class TracedChunk:
 def trace_chunk(
     requirement: NetworkRequirement,
     candidate: Candidate,
-    activation: int,
     polynomial: int,
     divisor: float,
 ) -> TracedChunk:
@@ -100,9 +99,7 @@ def trace_chunk(
     tracer = TracingEvaluator(candidate.ring)
     arithmetic = Arithmetic(tracer, candidate.waterline)
     layout = candidate.layout
-    factors, chunk, weights = _operands(
-        requirement, candidate, tracer, activation, polynomial, divisor
-    )
+    factors, chunk, weights = _operands(requirement, candidate, tracer, polynomial, divisor)
     margin = margins(arithmetic, layout.rows, chunk.rows, weights.hidden[0])
     value, slope = activate(arithmetic, factors.activation, margin)
     output = output_margin(
@@ -148,7 +145,6 @@ def _operands(
     requirement: NetworkRequirement,
     candidate: Candidate,
     tracer: TracingEvaluator,
-    activation: int,
     polynomial: int,
     divisor: float,
 ) -> tuple[NetworkFactors, NetworkChunk, NetworkWeights]:
@@ -157,12 +153,9 @@ def _operands(
     b, top, public = problem.intercept_column, candidate.ring.top_level, not requirement.symmetric
     rows, groups = layout.rows, layout.unit_groups
     factors = NetworkFactors.of(
-        requirement.activations[activation], requirement.polynomials[polynomial], divisor, b
+        requirement.activation, requirement.polynomials[polynomial], divisor, b
     )
     share = math.sqrt(rows.feature_blocks / rows.groups)
-    longest = min(
-        requirement.activations[activation].radius / min(1.0, b), requirement.hidden_norm
-    )
 
     def weight(bound: float) -> Traced:
         return tracer.fresh(top, candidate.scale, abs(bound))
@@ -171,7 +164,7 @@ def _operands(
         return tracer.fresh(top, scale, bound, public=public, dither=True)
 
     alpha, largest = factors.residual.alpha, requirement.output_norm
-    hidden = weight(factors.activation.alpha * longest * share)
+    hidden = weight(factors.activation.alpha * requirement.hidden_norm * share)
     output, bias = weight(alpha * largest), weight(alpha * largest)
     back = weight(factors.activation.slope * MOST_BACKWARD)
     row = data(requirement.row_norm * share, candidate.row_scale)
@@ -207,7 +200,7 @@ def _counts(
     tracer = TracingEvaluator(candidate.ring, follow_errors=False)
     arithmetic = Arithmetic(tracer, candidate.waterline)
     factors, chunk, weights = _operands(
-        requirement, candidate, tracer, -1, -1, requirement.largest_contribution
+        requirement, candidate, tracer, -1, requirement.largest_contribution
     )
     # Room for the release is seen to elsewhere, with the noise.
     factors = replace(factors, error_bound=2.0**-20)
@@ -225,14 +218,13 @@ def error_bounds(requirement: NetworkRequirement, candidate: Candidate, whole: b
     # Each step may fail in sums, in what a row contributes, in margins of either layer, or over
     # the key, in either of two neighbours; rows and the key once for all steps.
     beta = requirement.failure / (16 * requirement.n_releases)
-    activations, polynomials = len(requirement.activations), len(requirement.polynomials)
+    polynomials = len(requirement.polynomials)
     worst = (0.0,) * len(fields(Bounds))
-    for i in range(activations) if whole else {0, activations - 1}:
-        for j in range(polynomials) if whole else {0, polynomials - 1}:
-            for divisor in (requirement.least_contribution, requirement.largest_contribution):
-                traced = trace_chunk(requirement, candidate, i, j, divisor)
-                bounds = astuple(_bounds(requirement, candidate, traced, beta))
-                worst = tuple(max(a, b) for a, b in zip(worst, bounds, strict=True))
+    for index in range(polynomials) if whole else {0, polynomials - 1}:
+        for divisor in (requirement.least_contribution, requirement.largest_contribution):
+            traced = trace_chunk(requirement, candidate, index, divisor)
+            bounds = astuple(_bounds(requirement, candidate, traced, beta))
+            worst = tuple(max(a, b) for a, b in zip(worst, bounds, strict=True))
     return Bounds(*worst)
 
 

@@ -5,23 +5,48 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from ..plan import Optimizer, Preparation, Problem
-from .defaults import Recipe, box, checked_norm, or_automatic, signal_of, travel_of
+from ..plan import Network, Optimizer, Preparation, Problem
+from .defaults import (
+    DAMPING,
+    DISCRIMINANT_DAMPING,
+    DISCRIMINANT_SHARES,
+    MOST_PRECONDITIONED,
+    SCALE_COLUMNS,
+    SHARES,
+    Recipe,
+    box,
+    checked_norm,
+    newton_steps,
+    or_automatic,
+    several_radius,
+    signal_of,
+    travel_of,
+)
 
-SHARES = {"moments": 0.1, "curvature": 0.1}
-INTERCEPT = 0.5
-RADIUS = 0.85
-DAMPING = 0.8
-STEPS, LEAST_STEPS, MOST_STEPS = 6.0, 4, 20
-LEARNING_RATE, MOMENTUM, AVERAGING = 1.0, 0.4, 0.5
-WEIGHT_NORM, HIDDEN_NORM = 6.0, 6.0
+# Chosen by `benchmarks/network_study.py`; docs/defaults.md says why. Where there are two values,
+# the first is for steps, the second for the discriminant.
+INTERCEPT = (0.5, 0.2)
+# A network starts as the linear model at a signal of LINEAR and is as non-linear as it gets
+# CURVED above it.
+LINEAR, CURVED = 50.0, 150.0
+SPREAD, BIAS = 0.6, 0.7
+# Several classes below this signal start, and end, at the linear discriminant.
+DISCRIMINANT_SIGNAL = 1000.0
+HIDDEN_REACH = 3.0
+START_NORM = 4.0
+LEARNING_RATE, FASTER = 1.0, 0.5
+OUTPUT_RATE = 0.1
+MOMENTUM, AVERAGING = 0.4, 0.5
+RADIUS, MOST_RADIUS = 0.85, 1.2
+# How far weights of the outputs may go, over where they start.
+ROOM = 1.5
 
 
 @dataclass(frozen=True)
 class NetworkRequest:
     """What a user asks for; "auto" where the plan decides.
 
-    Attributes are those of `EncryptedDPMLPClassifier` under the same names.
+    Attributes are those of `EncryptedDPMLPClassifier` under the same names, and ``hidden_units``.
     """
 
     epsilon: float
@@ -31,9 +56,10 @@ class NetworkRequest:
     degree: int
     alpha: float | str
     data_norm: float | str
-    hidden_norm: float | str
+    hidden_reach: float | str
     weight_norm: float | str
     approximation: str
+    solver: str
     max_iter: int | str
     learning_rate: float | str
     momentum: float | str
@@ -44,7 +70,7 @@ class NetworkRequest:
 
 def resolve(
     request: NetworkRequest, n_samples: int, n_features: int, n_classes: int
-) -> tuple[Problem, Recipe, Optimizer]:
+) -> tuple[Problem, Recipe, Optimizer, Network]:
     """Fill in every "auto".
 
     Parameters
@@ -55,30 +81,73 @@ def resolve(
         Shape of the data, public.
     """
     data_norm = checked_norm(or_automatic(request.data_norm, 2 * math.sqrt(n_features) / 3))
-    problem = Problem(
-        n_samples, n_features, n_classes, data_norm, INTERCEPT, hidden_units=request.hidden_units
-    )
-    q = signal_of(request, problem)
-    wanted = round(STEPS * (q / 10) ** 0.25)
-    steps = int(or_automatic(request.max_iter, min(MOST_STEPS, max(LEAST_STEPS, wanted))))
+    shape = n_samples, n_features, n_classes, data_norm
+    problem = Problem(*shape, INTERCEPT[0], hidden_units=request.hidden_units)
+    signal = signal_of(request, problem)
+    discriminant = _solver(request, problem, signal) == "discriminant"
+    problem = Problem(*shape, INTERCEPT[discriminant], hidden_units=request.hidden_units)
+    several = problem.n_outputs > 1
+    curved = 0.0 if discriminant else min(1.0, max(0.0, (signal - LINEAR) / CURVED))
+    steps = 1 if discriminant else newton_steps(signal)
+    radius = min(MOST_RADIUS, max(RADIUS, RADIUS * (signal / 60) ** 0.2))
     preparation = Preparation(
         moments=None,
         curvature=None,
         box=box(problem),
-        radius=RADIUS,
-        scale_columns=problem.n_outputs == 1,
-        damping=DAMPING,
-        floor=1 / travel_of(q),
+        radius=several_radius(signal) if several else radius,
+        scale_columns=SCALE_COLUMNS[several],
+        damping=DISCRIMINANT_DAMPING if discriminant else DAMPING[several],
+        floor=1 / travel_of(signal),
     )
-    optimizer = Optimizer(
-        solver="steps",
-        max_iter=steps,
-        learning_rate=or_automatic(request.learning_rate, LEARNING_RATE),
-        momentum=or_automatic(request.momentum, MOMENTUM),
-        averaging=or_automatic(request.averaging, AVERAGING),
-        regularization=or_automatic(request.alpha, 0.0),
-        weight_norm=or_automatic(request.weight_norm, WEIGHT_NORM),
-        hidden_norm=or_automatic(request.hidden_norm, HIDDEN_NORM),
-        initial_seed=request.initial_seed,
+    shares = DISCRIMINANT_SHARES if discriminant else SHARES
+    if n_features > MOST_PRECONDITIONED:
+        shares = {"moments": shares["moments"]}
+    norm = START_NORM if several else math.sqrt(problem.hidden_units) / 2
+    return (
+        problem,
+        Recipe(shares, preparation),
+        Optimizer(
+            solver="discriminant" if discriminant else "steps",
+            max_iter=int(or_automatic(request.max_iter, steps)),
+            learning_rate=or_automatic(request.learning_rate, LEARNING_RATE + FASTER * curved),
+            momentum=or_automatic(request.momentum, MOMENTUM),
+            averaging=or_automatic(request.averaging, AVERAGING),
+            regularization=or_automatic(request.alpha, 0.0) / n_samples,
+            weight_norm=or_automatic(request.weight_norm, ROOM * norm),
+        ),
+        Network(
+            hidden_reach=or_automatic(request.hidden_reach, HIDDEN_REACH),
+            output_rate=OUTPUT_RATE,
+            start_norm=norm,
+            start_spread=SPREAD * curved,
+            start_bias=BIAS * curved,
+            seed=request.initial_seed,
+        ),
     )
-    return problem, Recipe(SHARES, preparation), optimizer
+
+
+def _solver(request: NetworkRequest, problem: Problem, signal: float) -> str:
+    """The discriminant for several classes and a low signal, where no parameter of steps is set.
+
+    Raises
+    ------
+    ValueError
+        If it is asked for by name where it cannot be.
+    """
+    lacking = {
+        "two classes": problem.n_outputs == 1,
+        "alpha": not isinstance(request.alpha, str),
+        "fewer units than classes": problem.hidden_units < problem.n_outputs,
+        f"more than {MOST_PRECONDITIONED} features": problem.n_features > MOST_PRECONDITIONED,
+    }
+    for name in ("max_iter", "learning_rate", "momentum", "averaging"):
+        lacking[name] = not isinstance(getattr(request, name), str)
+    found = [name for name, there in lacking.items() if there]
+    if request.solver == "discriminant" and found:
+        raise ValueError(
+            f"solver='discriminant' goes without {', '.join(found)}; use solver='steps', or leave "
+            "these on their defaults."
+        )
+    if request.solver != "auto":
+        return request.solver
+    return "discriminant" if signal < DISCRIMINANT_SIGNAL and not found else "steps"

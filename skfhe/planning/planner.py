@@ -80,14 +80,17 @@ def make_plan(
             f"epsilon must be above 0 and at most {MAX_EPSILON:g}, and delta between 0 and 1, "
             f"got epsilon={request.epsilon} and delta={request.delta}."
         )
-    network = isinstance(request, NetworkRequest)
-    resolve = network_defaults.resolve if network else defaults.resolve
-    problem, recipe, optimizer = resolve(request, n_samples, n_features, n_classes)
+    of_network = isinstance(request, NetworkRequest)
+    resolve = network_defaults.resolve if of_network else defaults.resolve
+    problem, recipe, optimizer, network = resolve(request, n_samples, n_features, n_classes)
     spare = request.delta * (1 - accounting.DELTA_SHARE)
     # The noise multiplier of a single release that may spend everything.
     single = accounting.calibrate(request.epsilon, spare, 1)
     factor, failure = RELATION_FACTOR[request.neighboring], request.delta * FAILURE_SHARE
-    tables = (network_tables if network else linear_tables)(request, problem, optimizer)
+    if network:
+        tables = network_tables(request, problem, optimizer, network)
+    else:
+        tables = linear_tables(request, problem, optimizer)
     chosen = encryption.choose(
         tables.sizing(
             problem=problem,
@@ -126,7 +129,7 @@ def make_plan(
         sensitivity=factor * (1 + bounds.row_slack) + bounds.error,
         error_probability=failure,
         discreteness=discreteness(chosen.encryption, prepared, *owners, optimizer.max_iter),
-        activations=tables.activations,
+        activation=tables.activation,
         splits=tables.splits,
         hidden_slack=bounds.hidden_slack,
     )
@@ -134,6 +137,7 @@ def make_plan(
         problem,
         prepared,
         optimizer,
+        network,
         certificate,
         Guarantee(
             epsilon=request.epsilon,

@@ -125,6 +125,10 @@ class Bounds:
     flooding: float
     hidden_slack: float = 0.0
 
+    def excess(self, requirement: Requirement) -> float:
+        """Relative excess of the sensitivity over that of exact arithmetic."""
+        return self.row_slack + self.error / requirement.relation_factor
+
     def meet(self, requirement: Requirement) -> bool:
         """Whether errors are small enough."""
         return (

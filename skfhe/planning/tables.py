@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..approximation import ActivationPolynomial, PolynomialApproximation
-from ..plan import Optimizer, Problem
+from ..plan import Network, Optimizer, Problem
 from ..privacy import network_sensitivity as network
 from ..privacy.sensitivity import contribution_table, least_contributions, row_norm
 from .defaults import Request
@@ -23,11 +23,11 @@ from .network_bounds import NetworkRequirement
 from .network_defaults import NetworkRequest
 from .requirement import Sizing
 
-_RADIUS_RATIO, _HIDDEN_RATIO, _CONTRIBUTION_RATIO = 1.2, 1.3, 1.01
-_LEAST_RADIUS, _LEAST_HIDDEN_RADIUS = 1.0, 0.5
+_RADIUS_RATIO, _CONTRIBUTION_RATIO = 1.2, 1.01
+_LEAST_RADIUS = 1.0
 _REACH_ROOM = 0.02
 # kappa: about as much as blocks of a network can differ in size.
-_SPLITS = tuple(2.0 ** (i / 4) for i in range(-12, 13))
+_SPLITS = tuple(2.0 ** (i / 4) for i in range(-8, 9))
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Tables:
 
     Attributes
     ----------
-    polynomials, contributions, activations, splits : tuple
+    polynomials, contributions, activation, splits : tuple
         As in `skfhe.plan.Certificate`.
     sizing : callable
         Takes what every `Requirement` has.
@@ -44,7 +44,7 @@ class Tables:
 
     polynomials: tuple[PolynomialApproximation, ...]
     contributions: tuple[float, ...]
-    activations: tuple[ActivationPolynomial, ...]
+    activation: ActivationPolynomial | None
     splits: tuple[float, ...]
     sizing: Callable[..., Sizing]
 
@@ -71,19 +71,18 @@ def linear_tables(request: Request, problem: Problem, optimizer: Optimizer) -> T
             )
         )
 
-    return Tables(polynomials, contributions, (), (), sizing)
+    return Tables(polynomials, contributions, None, (), sizing)
 
 
-def network_tables(request: NetworkRequest, problem: Problem, optimizer: Optimizer) -> Tables:
+def network_tables(
+    request: NetworkRequest, problem: Problem, optimizer: Optimizer, start: Network
+) -> Tables:
     """Of a network with one hidden layer."""
     b, units, outputs = problem.intercept_column, problem.hidden_units, problem.n_outputs
-    hidden_reach = network.largest_hidden_reach(optimizer.hidden_norm, b, 0.0)
-    activations = tuple(
-        ActivationPolynomial.fit(request.activation, request.degree, radius)
-        for radius in _radii(hidden_reach, _LEAST_HIDDEN_RADIUS, _HIDDEN_RATIO)
-    )
+    radius = start.hidden_reach * (1 + _REACH_ROOM)
+    activation = ActivationPolynomial.fit(request.activation, request.degree, radius)
     reach = network.largest_output_reach(
-        max(activations, key=lambda a: a.max_abs),
+        activation,
         units,
         optimizer.weight_norm,
         b,
@@ -95,10 +94,11 @@ def network_tables(request: NetworkRequest, problem: Problem, optimizer: Optimiz
         network.largest_contribution(
             activation, polynomial, units, outputs, optimizer.weight_norm, b, _SPLITS[0]
         )
-        for activation in activations
         for polynomial in polynomials
     )
-    least = network.least_contribution(outputs, b)
+    # What S is rounded up to: about that of the start, with the largest split.
+    steepest = abs(float(activation.derivative(0.0))) * start.start_norm / _SPLITS[-1]
+    least = network.least_contribution(outputs, math.hypot(b, row_norm(b) * steepest))
     steps = math.ceil(math.log(largest / least) / math.log(_CONTRIBUTION_RATIO))
     contributions = tuple(least * _CONTRIBUTION_RATIO**i for i in range(1, steps + 1))
 
@@ -107,29 +107,29 @@ def network_tables(request: NetworkRequest, problem: Problem, optimizer: Optimiz
             NetworkRequirement(
                 **common,
                 max_margin_slack=_REACH_ROOM * reach,
-                max_hidden_slack=_REACH_ROOM * hidden_reach,
-                activations=activations,
+                max_hidden_slack=_REACH_ROOM * start.hidden_reach,
+                activation=activation,
                 least_contribution=contributions[0],
                 largest_contribution=contributions[-1],
-                hidden_norm=optimizer.hidden_norm,
+                hidden_norm=start.hidden_reach / min(1.0, b),
                 output_norm=_with_prior(problem, optimizer),
             )
         )
 
-    return Tables(polynomials, contributions, activations, _SPLITS, sizing)
+    return Tables(polynomials, contributions, activation, _SPLITS, sizing)
 
 
 def _polynomials(kind: str, degree: int, reach: float) -> tuple[PolynomialApproximation, ...]:
     kind = "minimax" if kind == "auto" else kind
-    radii = _radii(reach, _LEAST_RADIUS, _RADIUS_RATIO)
+    radii = _radii(reach)
     return tuple(PolynomialApproximation.fit(degree, radius, kind) for radius in radii)
 
 
-def _radii(reach: float, least: float, ratio: float) -> list[float]:
+def _radii(reach: float) -> list[float]:
     """From about the least to the reach and its room."""
     last = reach * (1 + _REACH_ROOM)
-    steps = max(0, math.ceil(math.log(last / least) / math.log(ratio)))
-    return [last / ratio**i for i in range(steps, -1, -1)]
+    steps = max(0, math.ceil(math.log(last / _LEAST_RADIUS) / math.log(_RADIUS_RATIO)))
+    return [last / _RADIUS_RATIO**i for i in range(steps, -1, -1)]
 
 
 def _with_prior(problem: Problem, optimizer: Optimizer) -> float:

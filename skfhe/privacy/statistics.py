@@ -105,14 +105,14 @@ def integer_sums(name: str, plan: TrainingPlan, frame: Frame, X) -> NDArray[np.i
     bits = plan.preparation.statistics[name].grid_bits
     if name == "moments":
         sums = np.zeros(2 * X.shape[1])
-        for rows in _blocks(X):
+        for rows in dense_blocks(X):
             values = _boxed(rows, plan.problem.data_norm, plan.preparation.box)
             parts = (values, values**2 - 0.5)
             sums += np.concatenate([_truncated(part, bits).sum(axis=0) for part in parts])
         return sums.astype(np.int64)
     n_columns = plan.problem.n_columns
     total = np.zeros((n_columns, n_columns))
-    for rows in _blocks(X):
+    for rows in dense_blocks(X):
         integers = _truncated(frame.rows(rows), bits)
         total += integers.T @ integers
     above = np.triu_indices(n_columns, 1)
@@ -147,8 +147,8 @@ def deviation(name: str, plan: TrainingPlan) -> float:
     return math.ldexp(units / _DIAGONAL, -2 * statistic.grid_bits)
 
 
-def _blocks(X) -> Iterator[NDArray]:
-    """Some dense rows at a time."""
+def dense_blocks(X) -> Iterator[NDArray]:
+    """Some rows at a time, dense and bounded."""
     for start in range(0, X.shape[0], _ROWS_AT_ONCE):
         block = X[start : start + _ROWS_AT_ONCE]
         yield bounded(block if isinstance(block, np.ndarray) else block.toarray())

@@ -264,18 +264,18 @@ class KeyHolder:
         self._step += 1
         self._weights = None
 
-    def result(self) -> Weights:
-        """The released weights for the original rows.
+    def result(self) -> Any:
+        """The released model.
 
-        Of shape (n_columns, n_outputs) for the linear model, the intercept last if there is one;
-        a `NetworkPoint` for a network.
+        The linear one is its weights for rows as they are given, of shape (n_columns, n_outputs),
+        the intercept last if there is one; a network is a `ReleasedNetwork`.
         """
         if not self.done:
             raise PlanMismatch(
                 f"the model is released after all {self.plan.optimizer.max_iter} steps, "
                 f"{self._step} are done."
             )
-        return self._model.original(self._frame, self._optimizer.result())
+        return self._model.released(self._frame, self._optimizer.result())
 
     def burn(self) -> None:
         """Destroy the secret key, in the encryptor that was given out too; the run is over.

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from numpy.typing import NDArray
 
@@ -16,7 +17,6 @@ from .data_owner import DataOwner
 from .dataset import EncryptedDataset
 from .evaluator import Evaluator
 from .key_holder import KeyHolder, StepRecord
-from .models.base import Weights
 
 
 @dataclass
@@ -56,8 +56,8 @@ class Outcome:
 
     Attributes
     ----------
-    weights : ndarray or NetworkPoint
-        The released model (`KeyHolder.result`).
+    model : ndarray or ReleasedNetwork
+        What is released (`KeyHolder.result`).
     records : list of StepRecord
         One per step.
     costs : Costs
@@ -66,7 +66,7 @@ class Outcome:
         Whether every owner's noise came from the operating system.
     """
 
-    weights: Weights
+    model: Any
     records: list[StepRecord]
     costs: Costs
     guaranteed: bool
@@ -162,8 +162,8 @@ def _train(
             costs.step_bytes = len(weights) + sum(map(len, noise)) + len(reply)
             costs.step_seconds.append(time.perf_counter() - start)
     with costs.phase("release"):
-        weights, guaranteed = key_holder.result(), not key_holder.noise_seeded
-        return Outcome(weights, key_holder.records, costs, guaranteed)
+        model, guaranteed = key_holder.result(), not key_holder.noise_seeded
+        return Outcome(model, key_holder.records, costs, guaranteed)
 
 
 def _progress(max_iter: int, n_samples: int, verbose: int) -> Iterator[int]:

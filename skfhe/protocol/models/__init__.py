@@ -5,9 +5,17 @@ from __future__ import annotations
 from ...plan import TrainingPlan
 from .base import Certified, Model, Plain
 from .linear import LinearModel
-from .network import NetworkModel
+from .network import NetworkModel, ReleasedNetwork
 
-__all__ = ["Certified", "LinearModel", "Model", "NetworkModel", "Plain", "model_of"]
+__all__ = [
+    "Certified",
+    "LinearModel",
+    "Model",
+    "NetworkModel",
+    "Plain",
+    "ReleasedNetwork",
+    "model_of",
+]
 
 
 def model_of(plan: TrainingPlan) -> Model:

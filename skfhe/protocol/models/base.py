@@ -128,8 +128,8 @@ class Model(Protocol):
     def optimizer(self, frame: Frame, curvature: NDArray | None) -> Optimizer:
         """What makes steps of gradients."""
 
-    def original(self, frame: Frame, weights: Weights) -> Weights:
-        """Weights for rows as they are given, from weights for stored ones."""
+    def released(self, frame: Frame, weights: Weights) -> Any:
+        """The model to release, from weights for stored rows."""
 
     def norm(self, weights: Weights) -> float:
         """L2 norm over all weights."""

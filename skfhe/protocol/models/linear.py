@@ -105,7 +105,7 @@ class LinearModel:
     ) -> Discriminant | ProjectedNesterov:
         return make_optimizer(self._plan, frame, curvature)
 
-    def original(self, frame: Frame, weights: NDArray) -> NDArray:
+    def released(self, frame: Frame, weights: NDArray) -> NDArray:
         return frame.original(weights)
 
     def norm(self, weights: NDArray) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,9 +22,25 @@ from ...crypto.backend import Ciphertext
 from ...packing import NetworkLayout
 from ...plan import TrainingPlan
 from ...privacy.frame import Frame
-from ...privacy.network_sensitivity import best_split, hidden_reach, output_reach
-from ..network_optimizer import NetworkOptimizer, NetworkPoint
+from ...privacy.network_sensitivity import best_split, output_reach
+from ..network_optimizer import NetworkDiscriminant, NetworkPoint, NetworkSteps
 from .base import Certified, Plain, one_hot
+
+
+@dataclass(frozen=True)
+class ReleasedNetwork:
+    """A network with how its rows are stored; public.
+
+    Attributes
+    ----------
+    frame : Frame
+        Of the stored rows.
+    weights : NetworkPoint
+        For stored rows.
+    """
+
+    frame: Frame
+    weights: NetworkPoint
 
 
 class NetworkModel:
@@ -43,9 +60,7 @@ class NetworkModel:
         self.rows_per_chunk, self.chunks = rows.rows_per_chunk, rows.chunks
         self.n_sections = plan.problem.n_outputs + 1 + rows.groups
         self.n_weights = self.layout.n_weights
-        certificate = plan.certificate
-        tables = certificate.activations, certificate.polynomials, certificate.contributions
-        self.tables = tuple(map(len, tables))
+        self.tables = len(plan.certificate.polynomials), len(plan.certificate.contributions)
         self.output_norm = rows.output_norm
 
     def pack(self, rows: NDArray, targets: NDArray) -> list[Plain]:
@@ -92,33 +107,31 @@ class NetworkModel:
         return gradient(arithmetic, self.layout, self._factors(indices), chunks, encrypted)
 
     def certify(self, point: NetworkPoint) -> Certified:
-        """Intervals for both layers, the best split and its S.
+        """The sigmoid's interval, the best split and its S.
 
-        An interval also holds a `STRADDLING`-th of the window sums over two rows, which are as
+        The interval also holds a `STRADDLING`-th of the window sums over two rows, which are as
         large as the units' values can be without cancelling: what the errors were traced for.
         """
         certificate, b = self._plan.certificate, self._plan.problem.intercept_column
         slacks = certificate.hidden_slack, certificate.margin_slack
-        needed = hidden_reach(point.hidden, b, certificate.hidden_slack)
-        first = int(np.searchsorted([a.radius for a in certificate.activations], needed))
-        activation = certificate.activations[first]
+        activation = certificate.activation
         reach = output_reach(activation, point.hidden, point.output, b, *slacks)
         windows = activation.max_abs * np.abs(point.output[:-1]).sum(axis=0)
         windows += b * np.abs(point.output[-1]) + certificate.margin_slack
         reach = max(reach, float(np.max(windows)) / STRADDLING)
         radii = [p.radius for p in certificate.polynomials]
-        second = int(np.searchsorted(radii, reach))
-        polynomial = certificate.polynomials[second]
+        interval = int(np.searchsorted(radii, reach))
+        polynomial = certificate.polynomials[interval]
         weights = point.hidden, point.output, b
         split, bound = best_split(activation, polynomial, *weights, certificate.splits, *slacks)
         # What is sent for the hidden layer's gradient stays within what errors were traced for.
         steepest = float(np.max(np.abs(point.output[:-1])))
         bound = max(bound, steepest / (certificate.splits[split] * MOST_BACKWARD))
-        third = int(np.searchsorted(certificate.contributions, bound))
+        contribution = int(np.searchsorted(certificate.contributions, bound))
         return Certified(
-            (first, second, third),
-            radii[second],
-            certificate.contributions[third],
+            (interval, contribution),
+            radii[interval],
+            certificate.contributions[contribution],
             certificate.splits[split],
         )
 
@@ -141,23 +154,24 @@ class NetworkModel:
         contribution = certified.contribution
         return NetworkPoint(hidden * contribution * certified.split, output * contribution)
 
-    def optimizer(self, frame: Frame, curvature: NDArray | None) -> NetworkOptimizer:
-        return NetworkOptimizer(self._plan, frame, curvature)
+    def optimizer(
+        self, frame: Frame, curvature: NDArray | None
+    ) -> NetworkSteps | NetworkDiscriminant:
+        if self._plan.optimizer.solver == "discriminant":
+            return NetworkDiscriminant(self._plan, curvature)
+        return NetworkSteps(self._plan, frame, curvature)
 
-    def original(self, frame: Frame, weights: NetworkPoint) -> NetworkPoint:
-        """The hidden layer for rows as they are given; the bias itself."""
-        output = weights.output.copy()
-        output[-1] *= self._plan.problem.intercept_column
-        return NetworkPoint(frame.original(weights.hidden), output)
+    def released(self, frame: Frame, weights: NetworkPoint) -> ReleasedNetwork:
+        return ReleasedNetwork(frame, weights)
 
     def norm(self, weights: NetworkPoint) -> float:
         return math.hypot(np.linalg.norm(weights.hidden), np.linalg.norm(weights.output))
 
     def _factors(self, indices: Sequence[int]) -> NetworkFactors:
-        activation, polynomial, contribution = indices
+        polynomial, contribution = indices
         certificate = self._plan.certificate
         return NetworkFactors.of(
-            certificate.activations[activation],
+            certificate.activation,
             certificate.polynomials[polynomial],
             certificate.contributions[contribution],
             self._plan.problem.intercept_column,
