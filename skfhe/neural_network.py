@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from numbers import Integral
+from numbers import Integral, Real
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, softmax
-from sklearn.utils._param_validation import Interval
+from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from ._base import EncryptedDPClassifier, count_classes, one_of, resolve_context
@@ -43,7 +43,7 @@ class EncryptedDPMLPClassifier(EncryptedDPClassifier):
         Degree of the polynomials for activation and sigmoid: odd from 3 for tanh and logistic,
         even for relu, softplus and square (2), whose sigmoid has one degree more.
     alpha : float or "auto", default="auto"
-        L2 penalty on the weights, as in scikit-learn; "auto" is none.
+        L2 penalty on the weights, as in scikit-learn; "auto" is none, as 0 is.
     data_norm : float or "auto", default="auto"
         Public bound on the L2 norm of a row in its moments; longer rows are shortened to it.
         "auto" depends on the number of features alone and suits columns scaled to [-1, 1].
@@ -54,8 +54,9 @@ class EncryptedDPMLPClassifier(EncryptedDPClassifier):
         Bound on the norm of an output's weights.
     approximation : {"auto", "minimax", "least_squares", "monotone"}, default="auto"
         Kind of polynomial for the sigmoid.
-    solver : {"auto", "steps", "discriminant"}, default="auto"
-        "steps" takes preconditioned gradient steps on both layers. "discriminant", for several
+    solver : {"auto", "steps", "adam", "discriminant"}, default="auto"
+        "steps" takes preconditioned gradient steps on both layers. "adam" takes more and smaller
+        ones, of Adam corrected for the variance of the noise. "discriminant", for several
         classes, is the linear discriminant of a single gradient, which a low signal allows no
         more than: "auto" takes it then, unless a parameter of the steps is set.
     max_iter : int or "auto", default="auto"
@@ -131,9 +132,9 @@ class EncryptedDPMLPClassifier(EncryptedDPClassifier):
         "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
         "activation": one_of("tanh", "logistic", "relu", "softplus", "square"),
         "degree": [Interval(Integral, 2, 15, closed="both")],
-        "alpha": EncryptedDPClassifier._parameter_constraints["data_norm"],
+        "alpha": [Interval(Real, 0, None, closed="left"), StrOptions({"auto"})],
         "hidden_reach": EncryptedDPClassifier._parameter_constraints["data_norm"],
-        "solver": one_of("auto", "steps", "discriminant"),
+        "solver": one_of("auto", "steps", "adam", "discriminant"),
         "initial_seed": [Interval(Integral, 0, None, closed="left")],
     }
 
@@ -211,8 +212,11 @@ class EncryptedDPMLPClassifier(EncryptedDPClassifier):
         ------
         InfeasiblePlan
             If nothing meets the request; with needed, available and what to change.
+        ValueError
+            If a parameter cannot be, or degree and activation do not go together.
         """
         self._validate_params()
+        _require_parity(self.activation, self.degree)
         request = NetworkRequest(
             epsilon=float(self.epsilon),
             delta=float(self.delta),
@@ -339,3 +343,24 @@ def _one_layer(hidden_layer_sizes) -> int:
             f"got {hidden_layer_sizes!r}: a row's influence is certified for one hidden layer."
         )
     return int(sizes[0])
+
+
+def _require_parity(activation: str, degree: int) -> None:
+    """Refuse a degree that the activation's polynomial does not have, before any is fitted.
+
+    Raises
+    ------
+    ValueError
+        With the degrees to use.
+    """
+    odd = activation in ("tanh", "logistic")
+    if activation == "square":
+        fits, wanted, use = degree == 2, "2", "2"
+    else:
+        fits, wanted = degree % 2 == odd, "odd, from 3," if odd else "even, from 2 to 14,"
+        nearest = [d for d in (degree - 1, degree + 1) if (3 if odd else 2) <= d <= 15 - (not odd)]
+        use = " or ".join(map(str, nearest))
+    if not fits:
+        raise ValueError(
+            f"degree must be {wanted} for activation={activation!r}, got {degree}; use {use}."
+        )

@@ -136,8 +136,8 @@ class Optimizer:
     Attributes
     ----------
     solver : str
-        "steps", or "discriminant" (`skfhe.protocol.discriminant`): one gradient at the prior, for
-        which the figures below but the first are of no consequence.
+        "steps", "adam" (networks alone), or "discriminant" (`skfhe.protocol.discriminant`): one
+        gradient at the prior, for which the figures below but the first are of no consequence.
     max_iter : int
         Number of steps, and so of gradient releases.
     learning_rate : float

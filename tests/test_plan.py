@@ -7,6 +7,7 @@ import math
 import os
 import subprocess
 import sys
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -21,21 +22,38 @@ from skfhe import (
     CKKSParameters,
     DepthExceeded,
     EncryptedDPLogisticRegression,
+    EncryptedDPMLPClassifier,
     InfeasiblePlan,
     TrainingPlan,
 )
-from skfhe.plan import Certificate, Encryption, Guarantee, Optimizer, Prediction, Problem
+from skfhe.plan import (
+    Certificate,
+    Encryption,
+    Guarantee,
+    Network,
+    Optimizer,
+    Prediction,
+    Problem,
+)
 from skfhe.planning import Request, make_plan
 
 PARTS = {
     "problem": Problem,
     "optimizer": Optimizer,
+    "network": Network,
     "certificate": Certificate,
     "guarantee": Guarantee,
     "encryption": Encryption,
     "prediction": Prediction,
 }
 FIELDS = [(part, field.name) for part, kind in PARTS.items() for field in dataclasses.fields(kind)]
+
+
+@lru_cache
+def make_network(classes=2):
+    """A plan of two steps for a network."""
+    estimator = EncryptedDPMLPClassifier(hidden_layer_sizes=4, max_iter=2)
+    return estimator.plan(200, 4, classes)
 
 
 def request(**changes):
@@ -47,9 +65,9 @@ def request(**changes):
 # The value.
 
 
-@pytest.mark.parametrize("classes, n_owners", [(2, 1), (4, 1), (2, 3)])
+@pytest.mark.parametrize("classes, n_owners", [(2, 1), (4, 1), (2, 3), (2, None), (3, None)])
 def test_json_round_trip(classes, n_owners):
-    plan = make(classes=classes, n_owners=n_owners)
+    plan = make(classes=classes, n_owners=n_owners) if n_owners else make_network(classes)
     for indent in (None, 2):
         back = TrainingPlan.from_json(plan.to_json(indent))
         assert back == plan and back.digest == plan.digest and hash(back) == hash(plan)
@@ -82,6 +100,8 @@ def different(value, data):
         return data.draw(st.sampled_from(near) | st.floats(allow_nan=False) | st.integers())
     if isinstance(value, str):
         return data.draw(st.text() | st.sampled_from([value + " ", value.upper(), None]))
+    if value is None:
+        return data.draw(st.sampled_from([{}, [], 0.0, "tanh"]))
     if value == []:
         return data.draw(st.sampled_from([[1.0], {}, None, 0.0]))
     if isinstance(value, list):
@@ -101,10 +121,10 @@ def different(value, data):
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
-@given(st.data(), st.sampled_from([f for f in FIELDS if f[0] != "prediction"]))
-def test_any_altered_field_is_refused(data, field):
+@given(st.data(), st.sampled_from([f for f in FIELDS if f[0] != "prediction"]), st.booleans())
+def test_any_altered_field_is_refused(data, field, linear):
     part, name = field
-    plan = make(classes=3)
+    plan = make(classes=3) if linear and part != "network" else make_network(classes=3)
     content = json.loads(plan.to_json())
     changed = different(content[part][name], data)
     assume(json.dumps(changed) != json.dumps(content[part][name]))
@@ -115,7 +135,7 @@ def test_any_altered_field_is_refused(data, field):
 
 @pytest.mark.parametrize("part, name", FIELDS)
 def test_missing_and_unknown_fields_are_refused(part, name):
-    plan = make()
+    plan = make_network() if part == "network" else make()
     for how in ("missing", "unknown", "no object"):
         content = json.loads(plan.to_json())
         if how == "missing":

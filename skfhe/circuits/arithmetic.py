@@ -51,8 +51,8 @@ class Arithmetic:
     def land(self, a: Ciphertext, level: int, scale: float, value: float = 1.0) -> Ciphertext:
         """A constant times a, at a level and exactly at a scale.
 
-        The constant is encoded at what is missing from the scale, one level higher where there is
-        one: the more so, the more precisely.
+        The constant is encoded at what is missing from the scale; one level higher, where there
+        is one, as the prime in between makes it more precise.
         """
         backend = self.backend
         a = backend.switch_to(a, min(backend.level(a), level + 1))

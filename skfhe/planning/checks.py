@@ -191,7 +191,8 @@ def _require_possible(plan: TrainingPlan) -> None:
         prepared.floor,
     )
     steps = certificate.contributions
-    solvable = optimizer.solver == "steps" or (
+    by_steps = ("steps", "adam") if problem.hidden_units else ("steps",)
+    solvable = optimizer.solver in by_steps or (
         optimizer.solver == "discriminant"
         and problem.n_outputs > 1
         and problem.intercept_column > 0

@@ -15,7 +15,7 @@ from .requirement import PRODUCT_LEVEL, Bounds, Candidate, Requirement, Sizing
 
 MAX_NOISE_UNITS = 2**44
 _LEAST_UNITS = 2.0**22
-_MIN_SCALE_BITS, _MAX_SCALE_BITS = 18, 44
+_MIN_SCALE_BITS = 18
 _SCALES_TRIED = 4
 # One per cent less noise is worth so many per cent of a step's time.
 _WORTH_OF_NOISE = 6
@@ -127,7 +127,7 @@ def _best_scale(
 ) -> tuple[Bounds, Candidate] | None:
     """The most precise of the largest scales that fit: a larger one shrinks the special prime."""
     best, tried = None, 0
-    for scale_bits in range(_MAX_SCALE_BITS, _MIN_SCALE_BITS - 1, -1):
+    for scale_bits in range(sizing.max_scale_bits, _MIN_SCALE_BITS - 1, -1):
         bits = sizing.bit_sizes(layout, variant, scale_bits)
         if bits is None:
             continue

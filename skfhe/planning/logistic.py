@@ -35,6 +35,7 @@ class LogisticSizing:
     """Implements `Sizing` for logistic regression."""
 
     requirement: LogisticRequirement
+    max_scale_bits: int = 44
 
     def layouts(self, degree: int) -> Iterator[Layout]:
         """Every number of feature blocks that a ring dimension has room for."""

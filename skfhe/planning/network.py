@@ -24,6 +24,7 @@ class NetworkSizing:
     """Implements `Sizing` for a network with one hidden layer."""
 
     requirement: NetworkRequirement
+    max_scale_bits: int = 56
 
     def layouts(self, degree: int) -> Iterator[NetworkLayout]:
         found = []

@@ -166,7 +166,7 @@ def _operands(
     alpha, largest = factors.residual.alpha, requirement.output_norm
     hidden = weight(factors.activation.alpha * requirement.hidden_norm * share)
     output, bias = weight(alpha * largest), weight(alpha * largest)
-    back = weight(factors.activation.slope * MOST_BACKWARD)
+    back = weight(factors.activation.slope * MOST_BACKWARD / requirement.activation.max_slope)
     row = data(requirement.row_norm * share, candidate.row_scale)
     label = data(0.5, candidate.scale)
     k = layout.n_outputs

@@ -32,11 +32,13 @@ LINEAR, CURVED = 50.0, 150.0
 SPREAD, BIAS = 0.6, 0.7
 # Several classes below this signal start, and end, at the linear discriminant.
 DISCRIMINANT_SIGNAL = 1000.0
-HIDDEN_REACH = 3.0
+# The square of three would be nine.
+HIDDEN_REACH, SQUARE_REACH = 3.0, 1.0
 START_NORM = 4.0
 LEARNING_RATE, FASTER = 1.0, 0.5
 OUTPUT_RATE = 0.1
 MOMENTUM, AVERAGING = 0.4, 0.5
+ADAM_STEPS, ADAM_RATE, ADAM_MOMENTUM = 30, 0.1, 0.9
 RADIUS, MOST_RADIUS = 0.85, 1.2
 # How far weights of the outputs may go, over where they start.
 ROOM = 1.5
@@ -88,7 +90,8 @@ def resolve(
     problem = Problem(*shape, INTERCEPT[discriminant], hidden_units=request.hidden_units)
     several = problem.n_outputs > 1
     curved = 0.0 if discriminant else min(1.0, max(0.0, (signal - LINEAR) / CURVED))
-    steps = 1 if discriminant else newton_steps(signal)
+    adam = request.solver == "adam"
+    steps = 1 if discriminant else ADAM_STEPS if adam else newton_steps(signal)
     radius = min(MOST_RADIUS, max(RADIUS, RADIUS * (signal / 60) ** 0.2))
     preparation = Preparation(
         moments=None,
@@ -102,21 +105,24 @@ def resolve(
     shares = DISCRIMINANT_SHARES if discriminant else SHARES
     if n_features > MOST_PRECONDITIONED:
         shares = {"moments": shares["moments"]}
+    hidden_reach = SQUARE_REACH if request.activation == "square" else HIDDEN_REACH
     norm = START_NORM if several else math.sqrt(problem.hidden_units) / 2
     return (
         problem,
         Recipe(shares, preparation),
         Optimizer(
-            solver="discriminant" if discriminant else "steps",
+            solver="discriminant" if discriminant else "adam" if adam else "steps",
             max_iter=int(or_automatic(request.max_iter, steps)),
-            learning_rate=or_automatic(request.learning_rate, LEARNING_RATE + FASTER * curved),
-            momentum=or_automatic(request.momentum, MOMENTUM),
+            learning_rate=or_automatic(
+                request.learning_rate, ADAM_RATE if adam else LEARNING_RATE + FASTER * curved
+            ),
+            momentum=or_automatic(request.momentum, ADAM_MOMENTUM if adam else MOMENTUM),
             averaging=or_automatic(request.averaging, AVERAGING),
             regularization=or_automatic(request.alpha, 0.0) / n_samples,
             weight_norm=or_automatic(request.weight_norm, ROOM * norm),
         ),
         Network(
-            hidden_reach=or_automatic(request.hidden_reach, HIDDEN_REACH),
+            hidden_reach=or_automatic(request.hidden_reach, hidden_reach),
             output_rate=OUTPUT_RATE,
             start_norm=norm,
             start_spread=SPREAD * curved,

@@ -166,9 +166,18 @@ class Circuit:
 
 
 class Sizing(Protocol):
-    """What the search for parameters asks of a kind of model."""
+    """What the search for parameters asks of a kind of model.
+
+    Attributes
+    ----------
+    requirement : Requirement
+        What encryption must serve.
+    max_scale_bits : int
+        log2 of the largest scale worth trying.
+    """
 
     requirement: Requirement
+    max_scale_bits: int
 
     def layouts(self, degree: int) -> Iterator[Any]:
         """Every layout that a ring dimension has room for."""

@@ -23,7 +23,13 @@ from ...packing import NetworkLayout
 from ...plan import TrainingPlan
 from ...privacy.frame import Frame
 from ...privacy.network_sensitivity import best_split, output_reach
-from ..network_optimizer import NetworkDiscriminant, NetworkPoint, NetworkSteps
+from ..network_adam import NetworkAdam
+from ..network_optimizer import (
+    NetworkDiscriminant,
+    NetworkGradient,
+    NetworkPoint,
+    NetworkSteps,
+)
 from .base import Certified, Plain, one_hot
 
 
@@ -125,7 +131,7 @@ class NetworkModel:
         weights = point.hidden, point.output, b
         split, bound = best_split(activation, polynomial, *weights, certificate.splits, *slacks)
         # What is sent for the hidden layer's gradient stays within what errors were traced for.
-        steepest = float(np.max(np.abs(point.output[:-1])))
+        steepest = float(np.max(np.abs(point.output[:-1]))) * activation.max_slope
         bound = max(bound, steepest / (certificate.splits[split] * MOST_BACKWARD))
         contribution = int(np.searchsorted(certificate.contributions, bound))
         return Certified(
@@ -148,18 +154,21 @@ class NetworkModel:
             *(layout.pack_constant(alpha * value) for value in bias),
         ]
 
-    def sums(self, coefficients: NDArray, certified: Certified) -> NetworkPoint:
+    def sums(self, coefficients: NDArray, certified: Certified) -> NetworkGradient:
         hidden, output = self.layout.unpack_sums(coefficients)
         output[:-1] *= self._factors(certified.indices).activation.sign
-        contribution = certified.contribution
-        return NetworkPoint(hidden * contribution * certified.split, output * contribution)
+        certificate, guarantee = self._plan.certificate, self._plan.guarantee
+        noise = guarantee.noise_multiplier * guarantee.noise_excess * certificate.sensitivity
+        outer, inner = certified.contribution, certified.contribution * certified.split
+        return NetworkGradient(hidden * inner, output * outer, noise * inner, noise * outer)
 
     def optimizer(
         self, frame: Frame, curvature: NDArray | None
-    ) -> NetworkSteps | NetworkDiscriminant:
+    ) -> NetworkSteps | NetworkAdam | NetworkDiscriminant:
         if self._plan.optimizer.solver == "discriminant":
             return NetworkDiscriminant(self._plan, curvature)
-        return NetworkSteps(self._plan, frame, curvature)
+        steps = NetworkAdam if self._plan.optimizer.solver == "adam" else NetworkSteps
+        return steps(self._plan, frame, curvature)
 
     def released(self, frame: Frame, weights: NetworkPoint) -> ReleasedNetwork:
         return ReleasedNetwork(frame, weights)
