@@ -3,6 +3,7 @@
     python benchmarks/study.py --quick                        two minutes: few sets, few seeds
     python benchmarks/study.py                                everything
     python benchmarks/study.py --sets digits wine --variants DAMPING STEPS
+    python benchmarks/study.py --networks                     networks in the linear model's place
 
 Every variant has the same splits and the same seeds, so that differences are paired. Cells are
 test accuracies in percent, means over seeds and epsilons; the last columns are the mean over sets
@@ -29,10 +30,11 @@ from joblib import Parallel, delayed
 from numpy.typing import NDArray
 from objective import ObjectivePerturbation
 from sklearn.linear_model import LogisticRegression
+from study_network_variants import NETWORK_VARIANTS
 from study_variants import DEFAULTS, VARIANTS, Variant
 
-from skfhe import EncryptedDPLogisticRegression
-from skfhe.planning import defaults, encryption
+from skfhe import EncryptedDPLogisticRegression, EncryptedDPMLPClassifier
+from skfhe.planning import defaults, encryption, network_defaults
 
 EPSILONS = (0.5, 1.0, 2.0, 5.0)
 QUICK_SETS = ["breast_cancer", "lbw", "uis", "edin", "digits", "made_600x8"]
@@ -105,7 +107,8 @@ def _scores(variant: Variant, splits: list, name: str, epsilon: float) -> NDArra
     scores, plan = np.full(len(splits), np.nan), None
     with ExitStack() as stack:
         for constant, value in variant.constants.items():
-            stack.enter_context(patch.object(defaults, constant, value))
+            module = network_defaults if variant.kind == "network" else defaults
+            stack.enter_context(patch.object(module, constant, value))
         for seed, split in enumerate(splits):
             # Independent noise in every cell; variants share it as far as they draw the same.
             state = seed + 1000 * study_sets.NAMES.index(name) + round(1e5 * epsilon)
@@ -115,7 +118,9 @@ def _scores(variant: Variant, splits: list, name: str, epsilon: float) -> NDArra
             if variant.kind == "objective":
                 model = ObjectivePerturbation(epsilon, random_state=state, **variant.parameters)
             else:
-                model = EncryptedDPLogisticRegression(
+                network = variant.kind == "network"
+                kind = EncryptedDPMLPClassifier if network else EncryptedDPLogisticRegression
+                model = kind(
                     epsilon, backend="simulated", random_state=state, **variant.parameters
                 )
                 # A plan depends on the shape alone, which all splits of a set share.
@@ -155,7 +160,7 @@ def table(results: dict[tuple[str, float], Result], variants: list[Variant]) -> 
         scores = grid(variant)
         there = ~np.isnan(scores).any(axis=(1, 2))
         paired = (scores - base)[there]
-        text = "" if variant is DEFAULTS else _difference(paired)
+        text = "" if variant.name == DEFAULTS.name else _difference(paired)
         if not there.all():
             text += f" ({there.sum()} sets)"
         mean = scores[there].mean() if there.any() else math.nan
@@ -171,7 +176,7 @@ def by_epsilon(results: dict[tuple[str, float], Result], variants: list[Variant]
         "|---|" + "---:|" * len(epsilons),
     ]
     for variant in variants:
-        if variant is DEFAULTS:
+        if variant.name == DEFAULTS.name:
             continue
         cells = []
         for epsilon in epsilons:
@@ -215,12 +220,12 @@ def _line(name: str, values: NDArray, mean: float, difference: str) -> str:
     return f"| {name} | " + " | ".join([*cells, difference]) + " |"
 
 
-def selected(words: list[str]) -> list[Variant]:
+def selected(variants: list[Variant], words: list[str]) -> list[Variant]:
     """The defaults, and variants whose names have one of the words in them."""
     if not words:
-        return VARIANTS
-    chosen = [one for one in VARIANTS if any(word.lower() in one.name.lower() for word in words)]
-    return [DEFAULTS, *(one for one in chosen if one is not DEFAULTS)]
+        return variants
+    first, *rest = variants
+    return [first, *(v for v in rest if any(word.lower() in v.name.lower() for word in words))]
 
 
 def main() -> None:
@@ -230,13 +235,16 @@ def main() -> None:
     parser.add_argument("--epsilons", nargs="+", type=float, default=EPSILONS)
     parser.add_argument("--seeds", type=int, help="splits, each with noise of its own (10)")
     parser.add_argument("--n-jobs", type=int, default=2, help="processes (2)")
+    parser.add_argument("--networks", action="store_true", help="study the network's defaults")
     parser.add_argument("--quick", action="store_true", help="a few sets, variants and seeds")
     parser.add_argument("--output", type=Path, help="a Markdown file to write to as well")
     options = parser.parse_args()
-    variants = selected(options.variants)
+    every = NETWORK_VARIANTS if options.networks else VARIANTS
+    variants = selected(every, options.variants)
     if options.quick and not options.variants:
-        variants = VARIANTS[:QUICK_VARIANTS]
-    sets = options.sets or (QUICK_SETS if options.quick else study_sets.NAMES)
+        variants = every[:QUICK_VARIANTS]
+    usual = study_sets.NETWORK_STUDY if options.networks else study_sets.LINEAR_STUDY
+    sets = options.sets or (QUICK_SETS if options.quick else usual)
     seeds = options.seeds or (5 if options.quick else 10)
     start = time.perf_counter()
     keys = [(name, epsilon) for name in sets for epsilon in options.epsilons]

@@ -6,7 +6,13 @@ from functools import lru_cache
 
 import datasets
 import numpy as np
-from sklearn.datasets import load_iris, load_wine, make_classification
+from sklearn.datasets import (
+    load_iris,
+    load_wine,
+    make_circles,
+    make_classification,
+    make_gaussian_quantiles,
+)
 from sklearn.model_selection import train_test_split
 
 MOST_ROWS = 4000
@@ -27,7 +33,14 @@ REAL = [
     *("nhanes3", "credit", "adult", "a9a", "mnist38"),
 ]
 SMALL = ["wine", "iris"]
-NAMES = [*REAL, *_SYNTHETIC, *SMALL]
+# No linear model can tell these classes apart.
+CURVED = ["circles", "quantiles"]
+LINEAR_STUDY = [*REAL, *_SYNTHETIC, *SMALL]
+NETWORK_STUDY = [
+    *("breast_cancer", "pcs", "uis", "edin", "digits", "nhanes3", "credit", "adult", "mnist38"),
+    *("made_5000x50", "made_3000x20x5", *CURVED),
+]
+NAMES = [*LINEAR_STUDY, *CURVED]
 
 
 def load(name: str, seed: int) -> datasets.Split:
@@ -78,6 +91,18 @@ def _made(name: str) -> tuple[np.ndarray, np.ndarray]:
             random_state=0,
         )
         return np.clip(X / 6, -1, 1), y
+    if name in CURVED:
+        return _curved(name)
     X, y = (load_iris if name == "iris" else load_wine)(return_X_y=True)
     low, high = _IRIS if name == "iris" else _WINE
     return np.clip(2 * (X - low) / (high - low) - 1, -1, 1), y
+
+
+def _curved(name: str) -> tuple[np.ndarray, np.ndarray]:
+    """A ring in two of four columns; shells of a normal distribution in five."""
+    if name == "circles":
+        X, y = make_circles(5000, noise=0.1, factor=0.5, random_state=0)
+        X = np.hstack([X, np.random.default_rng(0).normal(0, 0.5, size=X.shape)])
+        return np.clip(X / 2, -1, 1), y
+    X, y = make_gaussian_quantiles(n_samples=5000, n_features=5, n_classes=2, random_state=0)
+    return np.clip(X / 4, -1, 1), y

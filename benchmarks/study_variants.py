@@ -23,9 +23,10 @@ class Variant:
         Of the estimator; of the comparator if that is one.
     constants : mapping
         Of `skfhe.planning.defaults`, replaced around planning and fitting.
-    kind : {"estimator", "several", "objective"}
+    kind : {"estimator", "several", "objective", "network"}
         Whether objective perturbation takes the estimator's place, for two classes, or the
-        variant is for several classes only.
+        variant is for several classes only, or a network, whose constants are those of
+        `skfhe.planning.network_defaults`.
     """
 
     name: str
