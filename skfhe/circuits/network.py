@@ -122,15 +122,10 @@ class NetworkFactors:
         )
 
 
-def spread_error(
-    arithmetic: Arithmetic,
-    layout: NetworkLayout,
-    factors: NetworkFactors,
-    core: Ciphertext,
-    labels: Ciphertext,
+def spread(
+    arithmetic: Arithmetic, layout: NetworkLayout, factors: NetworkFactors, error: Ciphertext
 ) -> Ciphertext:
-    """p(z_2) - y in all units, from p(z_2) - 1/2 and the labels in unit 0."""
-    error = residuals(arithmetic, core, labels, 1.0)
+    """p(z_2) - y in all units, from unit 0."""
     for element in layout.spread_elements:
         error = arithmetic.backend.add_image(error, element)
     return arithmetic.backend.claim(error, factors.error_bound)
@@ -161,8 +156,19 @@ def chunk_gradients(
     factors: NetworkFactors,
     chunk: NetworkChunk,
     weights: NetworkWeights,
-) -> tuple[list[Ciphertext], list[Ciphertext], list[Ciphertext]]:
-    """A(u) per group of units, the errors per output, delta per group of units."""
+) -> tuple[list[Ciphertext], list[Ciphertext], list[Ciphertext], list[Ciphertext]]:
+    """What is summed over rows, but for the rows themselves.
+
+    Returns
+    -------
+    values : list
+        A(u) per group of units.
+    errors, spread_errors : list
+        p - y per output, in unit 0 alone and in all units.
+    deltas : list
+        Errors of the hidden units per group.
+    """
+    backend = arithmetic.backend
     units = [
         activate(
             arithmetic, factors.activation, margins(arithmetic, layout.rows, chunk.rows, group)
@@ -174,9 +180,11 @@ def chunk_gradients(
     for output, bias, labels in zip(weights.output, weights.bias, chunk.labels, strict=True):
         margin = output_margin(arithmetic, layout, output, bias, values, chunk.presence)
         core = evaluate(arithmetic, factors.residual, margin, layout.block, STRADDLING)
-        errors.append(spread_error(arithmetic, layout, factors, core, labels))
-    deltas = hidden_errors(arithmetic, weights, [slope for _, slope in units], errors)
-    return values, errors, deltas
+        error = residuals(arithmetic, core, labels, 1.0)
+        errors.append(backend.claim(error, factors.error_bound))
+    everywhere = [spread(arithmetic, layout, factors, error) for error in errors]
+    deltas = hidden_errors(arithmetic, weights, [slope for _, slope in units], everywhere)
+    return values, errors, everywhere, deltas
 
 
 def hidden_errors(
@@ -230,7 +238,7 @@ def gradient(
     errors: list[list[Ciphertext]] = [[] for _ in weights.output]
     present: list[list[Ciphertext]] = [[] for _ in weights.output]
     for chunk in chunks:
-        found, wrong, back = chunk_gradients(arithmetic, layout, factors, chunk, weights)
+        found, alone, wrong, back = chunk_gradients(arithmetic, layout, factors, chunk, weights)
         scale = backend.scale(back[0]) * backend.scale(chunk.low_rows[0])
         for group, (value, delta) in enumerate(zip(found, back, strict=True)):
             deltas[group].append(backend.switch_to(delta, level))
@@ -238,9 +246,10 @@ def gradient(
                 value, level, scale / backend.scale(wrong[0]), 1 / factors.divisor
             )
             values[group].append(low)
-        for output, error in enumerate(wrong):
+        for output, (error, in_unit_0) in enumerate(zip(wrong, alone, strict=True)):
             errors[output].append(backend.switch_to(error, level))
-            present[output].append(arithmetic.land(error, level, scale, bias))
+            # In all units it would be there C times, and count as often for the sensitivity.
+            present[output].append(arithmetic.land(in_unit_0, level, scale, bias))
     items = []
     for delta in deltas:
         for group in range(layout.rows.groups):

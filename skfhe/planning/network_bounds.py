@@ -6,11 +6,11 @@ and by roundings that fall out anew. With the errors of delta, of the products e
 terms traced through the whole chunk, sigma_d, sigma_p, sigma_b in a slot and units of S, n' rows
 of a chunk, H units and K outputs, padding included, the roundings' root mean square is at most
 
-    X sqrt(n' H) sigma_d + sqrt(n' G) rho_x + sqrt(n' H K) sigma_p + sqrt(n' K) sigma_b
+    X sqrt(n' H) sigma_d + sqrt(n' G) rho_x + sqrt(n' H K) sigma_p + sqrt(n' C K) sigma_b
 
 by Minkowski, in quadrature with what is made after the sums. A row's own contribution errs by
 
-    X sqrt(H) sigma_d + sqrt(H K) sigma_p + sqrt(K) sigma_b + 2 ||r|| / X,
+    X sqrt(H) sigma_d + sqrt(H K) sigma_p + sqrt(C K) sigma_b + 2 ||r|| / X,
 
 times what a single slot can exceed a deviation by. But for r this counts three times: a mask
 leaves an error in proportion to what it removes, and window sums that straddle two rows are
@@ -30,7 +30,7 @@ from scipy.special import ndtri
 from ..approximation import ActivationPolynomial
 from ..circuits.activation import activate
 from ..circuits.arithmetic import Arithmetic
-from ..circuits.logistic import margins
+from ..circuits.logistic import margins, residuals
 from ..circuits.network import (
     MOST_BACKWARD,
     STRADDLING,
@@ -40,7 +40,7 @@ from ..circuits.network import (
     gradient,
     hidden_errors,
     output_margin,
-    spread_error,
+    spread,
 )
 from ..circuits.polynomial import Factors, evaluate, multiply_out
 from ..crypto import errors
@@ -111,14 +111,15 @@ def trace_chunk(
         chunk.presence,
     )
     core = _masked_core(arithmetic, layout, factors, output)
-    error = spread_error(arithmetic, layout, factors, core, chunk.labels[0])
+    alone = tracer.claim(residuals(arithmetic, core, chunk.labels[0], 1.0), factors.error_bound)
+    error = spread(arithmetic, layout, factors, alone)
     (delta, *_) = hidden_errors(arithmetic, weights, [slope], [error] * layout.n_outputs)
     scale = delta.scale * candidate.row_scale
     if delta.level < PRODUCT_LEVEL:
         raise DepthExceeded("the polynomials leave no level for the last product.")
     low = arithmetic.land(value, PRODUCT_LEVEL, scale / error.scale, 1 / divisor)
     product = tracer.dot([tracer.switch_to(error, PRODUCT_LEVEL)], [low])
-    present = arithmetic.land(error, PRODUCT_LEVEL, scale, factors.bias_column / divisor)
+    present = arithmetic.land(alone, PRODUCT_LEVEL, scale, factors.bias_column / divisor)
     return TracedChunk(factors, margin, output, value, error, delta, product, present)
 
 
@@ -242,7 +243,8 @@ def _bounds(
 
     def contribution(delta: float, product: float, present: float) -> float:
         """L2 error of a row's contribution, for errors in the slots."""
-        output = math.sqrt(units * outputs) * product + math.sqrt(outputs) * present
+        output = math.sqrt(units) * product + math.sqrt(layout.block) * present
+        output *= math.sqrt(outputs)
         return norm * math.sqrt(units) * delta + output
 
     def rms(n_chunks: int, row: float, row_error: float, released: float) -> float:
