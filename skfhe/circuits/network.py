@@ -31,8 +31,9 @@ from .polynomial import FactoredPolynomial, evaluate
 # Window sums over units of two rows are at most so many times what the sigmoid's interval holds:
 # the key holder chooses the interval so, as masking what they grow to leaves an error.
 STRADDLING = 4.0
-# A weight of the hidden layer's gradient times the largest derivative, over kappa S, is at most
-# this; S is chosen so. It seldom has to be: times a unit's own derivative it is at most 2/X.
+# A unit's weights for the hidden layer's gradient have at most this norm over all outputs, times
+# the largest derivative, over kappa S; S is chosen so. It seldom has to be: for one output and
+# times the unit's own derivative they have at most 2/X.
 MOST_BACKWARD = 4.0
 
 

@@ -228,7 +228,7 @@ class SimulatedEvaluator(_Noisy):
     def multiply_mask(
         self, a: SimulatedCiphertext, period: int, scale: float
     ) -> SimulatedCiphertext:
-        slots = a.slots * mask_slots(self.ring, period)
+        slots = a.slots * _mask(self.ring, period, scale)
         return self._fitting(replace(a, slots=slots, scale=a.scale * scale))
 
     def multiply_monomial(self, a: SimulatedCiphertext, power: int) -> SimulatedCiphertext:
@@ -272,6 +272,13 @@ class SimulatedEvaluator(_Noisy):
 @lru_cache(maxsize=512)
 def _monomial(ring: Ring, power: int) -> NDArray[np.complex128]:
     return monomial_slots(ring, power)
+
+
+@lru_cache(maxsize=64)
+def _mask(ring: Ring, period: int, scale: float) -> NDArray[np.complex128]:
+    """The mask as it is encoded: with coefficients rounded at its scale."""
+    coefficients = slots_to_coefficients(ring, mask_slots(ring, period)) * scale
+    return coefficients_to_slots(ring, np.rint(coefficients)) / scale
 
 
 @lru_cache(maxsize=64)

@@ -130,8 +130,18 @@ class TracingEvaluator:
         return a.scale
 
     def claim(self, a: Traced, bound: float) -> Traced:
-        """From here on the message is taken to be real and anywhere in [-bound, bound]."""
-        return replace(a, message=bound * _POINTS)
+        """From here on the message is taken to be real and anywhere in [-bound, bound].
+
+        Errors that were known for each value of an earlier message are taken at their largest.
+        """
+        worst = [
+            {
+                key: np.max(np.abs(value)) * _BETWEEN_POINTS if value.ndim else value
+                for key, value in s.items()
+            }
+            for s in (a.fixed, a.rounding)
+        ]
+        return replace(a, message=bound * _POINTS, fixed=worst[0], rounding=worst[1])
 
     def add(self, a: Traced, b: Traced) -> Traced:
         self.counts["add", a.level] += 1

@@ -4,7 +4,26 @@ from ..plan import Encryption, Problem
 from .network import NetworkLayout
 from .rows import Layout
 
-__all__ = ["Layout", "NetworkLayout", "output_norm"]
+__all__ = ["Layout", "NetworkLayout", "fits", "output_norm"]
+
+
+def fits(problem: Problem, encryption: Encryption, n_owners: int) -> bool:
+    """Whether a plan's layout is one: powers of two, room for a row and for all that is merged."""
+    blocks, units, slots = (
+        encryption.feature_blocks,
+        encryption.unit_block,
+        encryption.poly_modulus_degree // 2,
+    )
+    network = problem.hidden_units > 0
+    if blocks & (blocks - 1) or units & (units - 1) or (units > 0) != network:
+        return False
+    if network:
+        layout = NetworkLayout.of(problem, encryption, n_owners)
+        rows, n_items = layout.rows, layout.n_items
+    else:
+        rows = Layout.of(problem, encryption, n_owners)
+        n_items = rows.groups * rows.feature_blocks
+    return blocks * rows.class_blocks <= slots and n_items <= rows.class_span
 
 
 def output_norm(problem: Problem, encryption: Encryption, n_owners: int) -> float:

@@ -6,7 +6,7 @@ import math
 from itertools import pairwise
 
 from ..exceptions import PlanMismatch
-from ..packing import output_norm
+from ..packing import fits, output_norm
 from ..plan import Certificate, Encryption, Preparation, Problem, TrainingPlan
 from ..privacy import accounting, network_sensitivity, statistics
 from ..privacy.sensitivity import RELATION_FACTOR, row_norm
@@ -98,6 +98,12 @@ def _require_sound_statistics(plan: TrainingPlan) -> None:
             )
 
 
+def _slope_at_zero(plan: TrainingPlan) -> float:
+    """Of a network's activation: what its discriminant divides by."""
+    activation = plan.certificate.activation
+    return abs(float(activation.derivative(0.0))) if activation else 0.0
+
+
 def _covered(plan: TrainingPlan) -> bool:
     """Whether tables hold what weights within their norms can reach, and rows contribute there."""
     problem, certificate, optimizer = plan.problem, plan.certificate, plan.optimizer
@@ -127,7 +133,6 @@ def _covered(plan: TrainingPlan) -> bool:
     return (
         not problem.class_weight
         and activation.degree > 1
-        and 0 < network.hidden_reach < math.inf
         and 0 <= certificate.hidden_slack < math.inf
         and activation.radius >= network.hidden_reach + certificate.hidden_slack
         and all(0 < split < math.inf for split in certificate.splits)
@@ -148,10 +153,14 @@ def _require_counts(plan: TrainingPlan) -> None:
         (guarantee.n_owners, 1),
         (guarantee.n_colluding, 0),
         (problem.hidden_units, 0),
+        (plan.encryption.feature_blocks, 1),
+        (plan.encryption.unit_block, 0),
+        (plan.network.seed if plan.network else 0, 0),
     )
     grids = range(preparation.MIN_GRID_BITS, preparation.MAX_GRID_BITS + 1)
     if not (
         all(type(count) is int and count >= bound for count, bound in least)
+        and fits(problem, plan.encryption, guarantee.n_owners)
         and guarantee.n_colluding < guarantee.n_owners
         and all(
             type(count) is int
@@ -169,7 +178,7 @@ def _require_counts(plan: TrainingPlan) -> None:
 def _require_possible(plan: TrainingPlan) -> None:
     """Refuse figures that no plan can have: they would pass for small ones."""
     problem, certificate, optimizer = plan.problem, plan.certificate, plan.optimizer
-    prepared, guarantee = plan.preparation, plan.guarantee
+    prepared, guarantee, start = plan.preparation, plan.guarantee, plan.network
     never_negative = (
         certificate.row_slack,
         certificate.margin_slack,
@@ -182,6 +191,7 @@ def _require_possible(plan: TrainingPlan) -> None:
         prepared.damping,
         problem.intercept_column,
         *problem.class_weight,
+        *((start.output_rate, start.start_spread, start.start_bias) if start else ()),
     )
     positive = (
         problem.data_norm,
@@ -189,6 +199,7 @@ def _require_possible(plan: TrainingPlan) -> None:
         optimizer.averaging,
         optimizer.weight_norm,
         prepared.floor,
+        *((start.start_norm, start.hidden_reach) if start else ()),
     )
     steps = certificate.contributions
     by_steps = ("steps", "adam") if problem.hidden_units else ("steps",)
@@ -199,7 +210,10 @@ def _require_possible(plan: TrainingPlan) -> None:
         and not problem.class_weight
         and optimizer.max_iter == 1
         and prepared.curvature is not None
-        and (not problem.hidden_units or problem.hidden_units >= problem.n_outputs)
+        and (
+            not problem.hidden_units
+            or (problem.hidden_units >= problem.n_outputs and _slope_at_zero(plan) > 0)
+        )
     )
     if not (
         solvable
@@ -208,6 +222,7 @@ def _require_possible(plan: TrainingPlan) -> None:
         and all(weight <= 1 for weight in problem.class_weight)
         and len(problem.class_weight) in (0, problem.n_classes)
         and steps[0] > 0
+        and all(a.radius < b.radius for a, b in pairwise(certificate.polynomials))
         and all(a < b for a, b in pairwise(steps))
         and _covered(plan)
         and 1e-100 < problem.data_norm < 1e100

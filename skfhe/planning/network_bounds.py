@@ -12,10 +12,11 @@ by Minkowski, in quadrature with what is made after the sums. A row's own contri
 
     X sqrt(H) sigma_d + sqrt(H K) sigma_p + sqrt(C K) sigma_b + 2 ||r|| / X,
 
-times what a single slot can exceed a deviation by. But for r this counts three times: a mask
-leaves an error in proportion to what it removes, and window sums that straddle two rows are
-removed beside every row (`skfhe.circuits.network.STRADDLING` bounds them), so a row's change
-reaches the row before it as well, whose contribution is there on both sides.
+times what a single slot can exceed a deviation by. But for r this counts f + 4 times, f being the
+relation's factor: a mask leaves an error in proportion to what it removes, and window sums that
+straddle two rows are removed beside every row (`skfhe.circuits.network.STRADDLING` bounds them),
+so a row's change reaches the rows before and after it as well, whose contributions are there on
+both sides (docs/network.md, statement 4b).
 """
 
 from __future__ import annotations
@@ -167,7 +168,9 @@ def _operands(
     alpha, largest = factors.residual.alpha, requirement.output_norm
     hidden = weight(factors.activation.alpha * requirement.hidden_norm * share)
     output, bias = weight(alpha * largest), weight(alpha * largest)
-    back = weight(factors.activation.slope * MOST_BACKWARD / requirement.activation.max_slope)
+    # A unit's weights for all outputs have this norm together, and errors add up in quadrature.
+    steepest = MOST_BACKWARD / math.sqrt(layout.n_outputs) / requirement.activation.max_slope
+    back = weight(factors.activation.slope * steepest)
     row = data(requirement.row_norm * share, candidate.row_scale)
     label = data(0.5, candidate.scale)
     k = layout.n_outputs
@@ -259,20 +262,23 @@ def _bounds(
     encoded = errors.encoding_error(ring, dither=True) * slot
     sent = encoded + errors.fresh_error(ring, ring.top_level, public) * slot
     quantile = -float(ndtri(beta / 2))
-    all_slots = rows.chunks * rows.slots
+    # Of margins, errors and products per group of units and output: more than there are.
+    n_kinds = (layout.unit_groups + 1) * (outputs + 2)
+    all_slots = n_kinds * rows.chunks * rows.slots
     secret = -math.log(beta / n)
     single = math.sqrt(-2 * math.log(beta / all_slots) * secret)
     row_error = sent * (math.sqrt(rows.n_columns) + math.sqrt(-2 * math.log(beta / all_slots)))
     if public:
         row_error *= math.sqrt(secret)
     told = quantile * rms(rows.chunks, either, sent, last + noise_error)
-    noise = requirement.noise_multiplier * requirement.relation_factor
+    factor = requirement.relation_factor
+    noise = requirement.noise_multiplier * factor
     margin, output = (
         one.fixed_error + one.rounding_error for one in (traced.margin, traced.output)
     )
     return Bounds(
         error=2 * quantile * rms(1, rounding, encoded, last),
-        row_slack=3 * single * either + 2 * row_error / norm,
+        row_slack=(1 + 4 / factor) * single * either + 2 * row_error / norm,
         margin_slack=single * output / abs(traced.factors.residual.alpha),
         flooding=requirement.n_releases / 2 * (told / noise) ** 2,
         hidden_slack=single * margin / abs(traced.factors.activation.alpha),

@@ -32,8 +32,10 @@ LINEAR, CURVED = 50.0, 150.0
 SPREAD, BIAS = 0.6, 0.7
 # Several classes below this signal start, and end, at the linear discriminant.
 DISCRIMINANT_SIGNAL = 1000.0
-# The square of three would be nine.
-HIDDEN_REACH, SQUARE_REACH = 3.0, 1.0
+HIDDEN_REACH = 3.0
+# The square of three would be nine; and at zero it is flat, so units start with a bias even in a
+# network that is to be linear. Spread and bias are in units of the reach.
+SQUARE_REACH, SQUARE_SPREAD, SQUARE_BIAS = 2.0, 0.3, 0.5
 START_NORM = 4.0
 LEARNING_RATE, FASTER = 1.0, 0.5
 OUTPUT_RATE = 0.1
@@ -105,7 +107,12 @@ def resolve(
     shares = DISCRIMINANT_SHARES if discriminant else SHARES
     if n_features > MOST_PRECONDITIONED:
         shares = {"moments": shares["moments"]}
-    hidden_reach = SQUARE_REACH if request.activation == "square" else HIDDEN_REACH
+    square = request.activation == "square"
+    hidden_reach = SQUARE_REACH if square else HIDDEN_REACH
+    hidden_reach = or_automatic(request.hidden_reach, hidden_reach)
+    spread, bias = SPREAD * curved, BIAS * curved
+    if square:
+        spread, bias = SQUARE_SPREAD * curved * hidden_reach, SQUARE_BIAS * hidden_reach
     norm = START_NORM if several else math.sqrt(problem.hidden_units) / 2
     return (
         problem,
@@ -122,11 +129,11 @@ def resolve(
             weight_norm=or_automatic(request.weight_norm, ROOM * norm),
         ),
         Network(
-            hidden_reach=or_automatic(request.hidden_reach, hidden_reach),
+            hidden_reach=hidden_reach,
             output_rate=OUTPUT_RATE,
             start_norm=norm,
-            start_spread=SPREAD * curved,
-            start_bias=BIAS * curved,
+            start_spread=spread,
+            start_bias=bias,
             seed=request.initial_seed,
         ),
     )
@@ -142,6 +149,7 @@ def _solver(request: NetworkRequest, problem: Problem, signal: float) -> str:
     """
     lacking = {
         "two classes": problem.n_outputs == 1,
+        "activation='square'": request.activation == "square",
         "alpha": not isinstance(request.alpha, str),
         "fewer units than classes": problem.hidden_units < problem.n_outputs,
         f"more than {MOST_PRECONDITIONED} features": problem.n_features > MOST_PRECONDITIONED,

@@ -205,18 +205,23 @@ class KeyHolder:
         if self._optimizer is None:
             raise PlanMismatch(f"the plan releases {self._unprepared} first: use prepare().")
         if self._weights is None:
-            used, point = self.plan.encryption, self._optimizer.point
-            self._certified = self._model.certify(point)
-            packed, top = self._model.weights(point, self._certified), len(used.primes) - 2
-            self._weights = messages.pack(
-                "weights",
-                self.plan.digest,
-                [encryptor.encrypt(slots, used.scale, top) for slots in packed],
-                run=self.run,
-                step=self._step,
-                indices=self._certified.indices,
-            )
+            with self._burning_on_failure():
+                self._weights = self._encrypted(encryptor, self._optimizer.point)
         return self._weights
+
+    def _encrypted(self, encryptor: Encryptor, point: Weights) -> bytes:
+        """The message of the weights at a point, which is certified first."""
+        used = self.plan.encryption
+        self._certified = self._model.certify(point)
+        packed, top = self._model.weights(point, self._certified), len(used.primes) - 2
+        return messages.pack(
+            "weights",
+            self.plan.digest,
+            [encryptor.encrypt(slots, used.scale, top) for slots in packed],
+            run=self.run,
+            step=self._step,
+            indices=self._certified.indices,
+        )
 
     def release(self, reply: bytes) -> None:
         """Decrypt one noised gradient sum and take a step with it.

@@ -161,7 +161,8 @@ class NetworkDiscriminant:
         hidden = linear @ self._inverse
         reach = np.linalg.norm(hidden[:-1], axis=0)
         reach += np.abs(self._plan.problem.intercept_column * hidden[-1])
-        shrunk = _STRAIGHT * self._plan.network.hidden_reach / float(np.max(reach))
+        largest = max(float(np.max(reach)), 1e-12)
+        shrunk = _STRAIGHT * self._plan.network.hidden_reach / largest
         output = np.vstack([self.point.output[:-1] / shrunk, np.zeros((1, linear.shape[1]))])
         return NetworkPoint(shrunk * hidden, output)
 

@@ -131,8 +131,9 @@ class NetworkModel:
         weights = point.hidden, point.output, b
         split, bound = best_split(activation, polynomial, *weights, certificate.splits, *slacks)
         # What is sent for the hidden layer's gradient stays within what errors were traced for.
-        steepest = float(np.max(np.abs(point.output[:-1]))) * activation.max_slope
-        bound = max(bound, steepest / (certificate.splits[split] * MOST_BACKWARD))
+        longest = float(np.max(np.linalg.norm(point.output[:-1], axis=1)))
+        backward = longest * activation.max_slope / certificate.splits[split]
+        bound = max(bound, backward / MOST_BACKWARD)
         contribution = int(np.searchsorted(certificate.contributions, bound))
         return Certified(
             (interval, contribution),
