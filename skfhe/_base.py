@@ -18,7 +18,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ._html import cards
 from .crypto.parameters import CKKSParameters
-from .exceptions import InfeasiblePlan, PrivacyLeakWarning
+from .exceptions import InfeasiblePlan, PlanMismatch, PrivacyLeakWarning
 from .plan import TrainingPlan
 from .plan_text import sections
 from .privacy.guarantee import PrivacyGuarantee
@@ -41,6 +41,8 @@ AUTO_POSITIVE = [Interval(Real, 0, None, closed="neither"), StrOptions({"auto"})
 
 class EncryptedDPClassifier(ClassifierMixin, BaseEstimator):
     """Checks, planning and the session, for estimators that differ in their circuit."""
+
+    _network = False  # whether plans have hidden units
 
     _parameter_constraints: dict = {
         "epsilon": [Interval(Real, 0, 100, closed="right")],
@@ -90,7 +92,8 @@ class EncryptedDPClassifier(ClassifierMixin, BaseEstimator):
         **fit_params : object
             Nothing is taken. `sample_weight` is refused, because a weight above one would exceed
             the certified influence of its row, and smaller ones would be private data that the
-            plan knows nothing of; leave rows out, or use `class_weight` with public weights.
+            plan knows nothing of; leave rows out, or use `class_weight` with public weights where
+            there is one.
 
         Returns
         -------
@@ -109,7 +112,8 @@ class EncryptedDPClassifier(ClassifierMixin, BaseEstimator):
             raise TypeError(
                 f"{type(self).__name__}.fit takes X and y alone, got {sorted(fit_params)}: "
                 "weights of rows would change the influence that is certified for each of them; "
-                "use class_weight with public weights."
+                "leave rows out"
+                + (", or use class_weight with public weights." if not self._network else ".")
             )
         X, y = validate_data(self, X, y, accept_sparse="csr", dtype=np.float64)
         X = finite_rows(X)
@@ -156,6 +160,12 @@ class EncryptedDPClassifier(ClassifierMixin, BaseEstimator):
             The fitted estimator.
         """
         plan = key_holder.plan
+        if bool(plan.problem.hidden_units) != self._network:
+            found = "network" if plan.problem.hidden_units else "linear model"
+            raise PlanMismatch(
+                f"the key holder's plan is for a {found}; use the estimator that made it, or a "
+                f"plan of this {type(self).__name__}."
+            )
         given = self.classes if classes is None else classes
         labels = np.arange(plan.problem.n_classes) if given is None else np.asarray(given)
         if labels.shape != (plan.problem.n_classes,):
@@ -285,6 +295,7 @@ def history(outcome: Outcome) -> dict[str, list[float]]:
         "weight_norm": [record.weight_norm for record in records],
         "interval": [record.interval for record in records],
         "contribution": [record.contribution for record in records],
+        "split": [record.split for record in records],
         "step_seconds": costs.step_seconds,
         "phase_seconds": costs.seconds,
         "bytes": {

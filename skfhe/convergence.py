@@ -104,6 +104,10 @@ def of_plan(
         If the bound does not hold for this plan, or an argument is out of its range.
     """
     problem, optimizer = plan.problem, plan.optimizer
+    if problem.hidden_units:
+        raise ValueError(
+            "this bound is for the linear model, whose loss is convex; there is none for networks."
+        )
     penalty = _penalty(plan)
     squared_norm = 1 + problem.intercept_column**2
     smoothness = squared_norm / 4 + penalty

@@ -123,6 +123,7 @@ class EncryptedDPMLPClassifier(EncryptedDPClassifier):
     5.0
     """
 
+    _network = True
     _parameter_constraints: dict = {
         **{
             name: constraint

@@ -356,6 +356,6 @@ def test_without_matplotlib_the_extra_is_named(fitted, monkeypatch):
 def test_displays_hold_what_was_released_and_nothing_else(fitted):
     assert set(vars(TrainingDisplay(fitted.history_, fitted.plan_))) == {"history", "plan"}
     assert set(fitted.history_) == {
-        *("gradient_norm", "weight_norm", "interval", "contribution"),
+        *("gradient_norm", "weight_norm", "interval", "contribution", "split"),
         *("step_seconds", "phase_seconds", "bytes"),
     }

@@ -18,6 +18,7 @@ from skfhe import (
     CKKSParameters,
     DPStandardScaler,
     EncryptedDPLogisticRegression,
+    EncryptedDPMLPClassifier,
     PrivacyLeakWarning,
     RowNormClipper,
 )
@@ -33,8 +34,16 @@ def classifier(backend, **parameters):
     )
 
 
+def network(backend, **parameters):
+    few = {"epsilon": 5.0, "hidden_layer_sizes": 4, "max_iter": 8, **parameters}
+    return EncryptedDPMLPClassifier(**few, backend=backend, random_state=0)
+
+
 SIMULATED = classifier("simulated")
 ENCRYPTED = classifier("tenseal", degree=1, max_iter=2, context=PRECISE)
+NETWORK = network("simulated")
+# The depth of its circuit takes primes that are precise enough for those checks anyway.
+ENCRYPTED_NETWORK = network("tenseal", max_iter=2)
 SCALER = BoundsScaler((-5, 5))
 TRANSFORMERS = [SCALER, RowNormClipper(), DPStandardScaler(random_state=0)]
 PIPELINE = make_pipeline(SCALER, SIMULATED)
@@ -91,7 +100,7 @@ def run(name, estimator):
 
 
 @parametrize_with_checks(
-    [SIMULATED, *TRANSFORMERS, PIPELINE],
+    [SIMULATED, NETWORK, *TRANSFORMERS, PIPELINE],
     expected_failed_checks=lambda e: OF_PIPELINES if e is PIPELINE else OF_SHORT_BOUNDS,
 )
 def test_common_checks(estimator, check):
@@ -99,7 +108,9 @@ def test_common_checks(estimator, check):
 
 
 @pytest.mark.slow
-@parametrize_with_checks([ENCRYPTED], expected_failed_checks=lambda e: OF_SHORT_BOUNDS)
+@parametrize_with_checks(
+    [ENCRYPTED, ENCRYPTED_NETWORK], expected_failed_checks=lambda e: OF_SHORT_BOUNDS
+)
 def test_common_checks_on_ciphertexts(estimator, check):
     check(estimator)
 
@@ -112,8 +123,13 @@ def test_class_weights_where_the_bounds_suit_the_rows(backend):
 @pytest.mark.parametrize("name", MORE)
 @pytest.mark.parametrize(
     "estimator",
-    [SIMULATED, *TRANSFORMERS, pytest.param(ENCRYPTED, marks=pytest.mark.slow)],
-    ids=["simulated", "bounds", "norm", "standard", "tenseal"],
+    [
+        SIMULATED,
+        NETWORK,
+        *TRANSFORMERS,
+        *(pytest.param(one, marks=pytest.mark.slow) for one in (ENCRYPTED, ENCRYPTED_NETWORK)),
+    ],
+    ids=["simulated", "network", "bounds", "norm", "standard", "tenseal", "encrypted network"],
 )
 def test_checks_that_the_common_ones_leave_out(estimator, name):
     run(name, estimator)
@@ -133,7 +149,9 @@ def test_checks_of_encryption_parameters(name):
     run(name, CKKSParameters())
 
 
-@pytest.mark.parametrize("estimator", [SIMULATED, ENCRYPTED], ids=["simulated", "tenseal"])
+@pytest.mark.parametrize(
+    "estimator", [SIMULATED, ENCRYPTED, NETWORK], ids=["simulated", "tenseal", "network"]
+)
 def test_no_check_is_excused_by_a_tag(estimator):
     """The tags promise all that a classifier can have; the checks above hold them to it."""
     names = {getattr(c, "func", c).__name__ for _, c in estimator_checks_generator(estimator)}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -65,11 +64,14 @@ class TrainingDisplay:
     @property
     def noise_norm(self) -> np.ndarray:
         """Root mean square norm of the noise alone in each step's mean gradient."""
-        plan = self.plan
-        entries = plan.problem.n_columns * plan.problem.n_outputs
+        plan, problem = self.plan, self.plan.problem
+        entries = problem.n_columns * (problem.hidden_units or problem.n_outputs)
+        beside = (problem.hidden_units + 1) * problem.n_outputs if problem.hidden_units else 0
         spread = plan.guarantee.noise_multiplier * plan.guarantee.noise_excess
-        unit = spread * plan.certificate.sensitivity * math.sqrt(entries) / plan.problem.n_samples
-        return unit * np.asarray(self.history["contribution"])
+        unit = spread * plan.certificate.sensitivity / problem.n_samples
+        splits = np.asarray(self.history["split"])
+        norm = np.sqrt(entries * splits**2 + beside)
+        return unit * norm * np.asarray(self.history["contribution"])
 
     def plot(self, ax=None):
         """Draw.
@@ -107,7 +109,7 @@ class TrainingDisplay:
     def _weights(self, axes) -> None:
         norms = self.history["weight_norm"]
         axes.plot(np.arange(1, len(norms) + 1), norms, "o-", markersize=4, label="after the step")
-        if self.plan.problem.n_outputs == 1:
+        if self.plan.problem.n_outputs == 1 and not self.plan.problem.hidden_units:
             axes.axhline(self.plan.optimizer.weight_norm, label="largest allowed", **GUIDE)
         axes.set(
             xlabel="step", ylabel="norm", title="Weights, for rows of norm one", ylim=(0, None)

@@ -117,7 +117,14 @@ def _covered(plan: TrainingPlan) -> bool:
         held = longest >= reach + certificate.margin_slack and most >= largest * (1 - _ROUNDING)
         return plain and held
     activation, network = certificate.activation, plan.network
-    if not (activation and network and b > 0 and certificate.splits):
+    if not (
+        activation
+        and network
+        and b > 0
+        and certificate.splits
+        and all(0 < split < math.inf for split in certificate.splits)
+        and 0 <= certificate.hidden_slack < math.inf
+    ):
         return False
     units, norm = problem.hidden_units, optimizer.weight_norm
     slack = certificate.margin_slack
@@ -133,9 +140,7 @@ def _covered(plan: TrainingPlan) -> bool:
     return (
         not problem.class_weight
         and activation.degree > 1
-        and 0 <= certificate.hidden_slack < math.inf
         and activation.radius >= network.hidden_reach + certificate.hidden_slack
-        and all(0 < split < math.inf for split in certificate.splits)
         and longest >= reach * (1 - _ROUNDING)
         and most >= largest * (1 - _ROUNDING)
     )
@@ -157,10 +162,13 @@ def _require_counts(plan: TrainingPlan) -> None:
         (plan.encryption.unit_block, 0),
         (plan.network.seed if plan.network else 0, 0),
     )
+    levels = range(len(plan.encryption.primes) - 1)
     grids = range(preparation.MIN_GRID_BITS, preparation.MAX_GRID_BITS + 1)
     if not (
         all(type(count) is int and count >= bound for count, bound in least)
         and fits(problem, plan.encryption, guarantee.n_owners)
+        and plan.encryption.label_level in levels
+        and plan.encryption.presence_level in levels
         and guarantee.n_colluding < guarantee.n_owners
         and all(
             type(count) is int

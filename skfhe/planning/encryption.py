@@ -88,8 +88,8 @@ def _require_precise(requirement: Requirement, bounds: Bounds) -> None:
             f"sensitivity, move margins by {requirement.max_margin_slack:.2g} at most and tell "
             f"{requirement.max_flooding:.2g} nats about the key, but these parameters give 2E = "
             f"{bounds.error / requirement.relation_factor:.2g}, {bounds.margin_slack:.2g} and "
-            f"{bounds.flooding:.2g} nats; use a lower degree, a smaller weight_norm or a context "
-            "with a larger scale."
+            f"{bounds.flooding:.2g} nats; use a lower degree, a smaller weight_norm, fewer hidden "
+            "units if there are any, or a context with a larger scale."
         )
 
 
@@ -99,7 +99,7 @@ def _no_depth(sizing: Sizing, context: CKKSParameters | None) -> str:
         return (
             f"a step {sizing.needs()}, and no 128-bit parameters up to "
             f"poly_modulus_degree={largest} ({MAX_MODULUS_BITS[largest]} bits) hold it with the "
-            "precision needed; use a lower degree."
+            "precision needed; use a lower degree, or fewer hidden units if there are any."
         )
     sizes = list(context.coeff_mod_bit_sizes)
     return (

@@ -40,7 +40,7 @@ START_NORM = 4.0
 LEARNING_RATE, FASTER = 1.0, 0.5
 OUTPUT_RATE = 0.1
 MOMENTUM, AVERAGING = 0.4, 0.5
-ADAM_STEPS, ADAM_RATE, ADAM_MOMENTUM = 30, 0.1, 0.9
+ADAM_STEPS, ADAM_RATE, ADAM_MOMENTUM = 30, 0.05, 0.9
 RADIUS, MOST_RADIUS = 0.85, 1.2
 # How far weights of the outputs may go, over where they start.
 ROOM = 1.5
@@ -108,6 +108,12 @@ def resolve(
     if n_features > MOST_PRECONDITIONED:
         shares = {"moments": shares["moments"]}
     square = request.activation == "square"
+    if square and several and problem.hidden_units < 2 * problem.n_outputs:
+        raise ValueError(
+            "activation='square' is flat at zero, so its units start in pairs: two for each of "
+            f"{problem.n_outputs} classes, got {problem.hidden_units}; use more units, or another "
+            "activation."
+        )
     hidden_reach = SQUARE_REACH if square else HIDDEN_REACH
     hidden_reach = or_automatic(request.hidden_reach, hidden_reach)
     spread, bias = SPREAD * curved, BIAS * curved

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..approximation import ActivationPolynomial, PolynomialApproximation
+from ..exceptions import InfeasiblePlan
 from ..plan import Network, Optimizer, Problem
 from ..privacy import network_sensitivity as network
 from ..privacy.sensitivity import contribution_table, least_contributions, row_norm
@@ -24,8 +25,9 @@ from .network_defaults import NetworkRequest
 from .requirement import Sizing
 
 _RADIUS_RATIO, _CONTRIBUTION_RATIO = 1.2, 1.01
-_LEAST_RADIUS = 1.0
+_LEAST_RADIUS, _MOST_REACH = 1.0, 900.0
 _REACH_ROOM = 0.02
+_LEAST_HIDDEN, _MOST_HIDDEN = 1e-3, 100.0
 # kappa: about as much as blocks of a network can differ in size.
 _SPLITS = tuple(2.0 ** (i / 4) for i in range(-8, 9))
 
@@ -79,6 +81,11 @@ def network_tables(
 ) -> Tables:
     """Of a network with one hidden layer."""
     b, units, outputs = problem.intercept_column, problem.hidden_units, problem.n_outputs
+    if not _LEAST_HIDDEN <= start.hidden_reach <= _MOST_HIDDEN:
+        raise InfeasiblePlan(
+            f"hidden_reach must be from {_LEAST_HIDDEN:g} to {_MOST_HIDDEN:g}, got "
+            f"{start.hidden_reach:g}."
+        )
     radius = start.hidden_reach * (1 + _REACH_ROOM)
     activation = ActivationPolynomial.fit(request.activation, request.degree, radius)
     reach = network.largest_output_reach(
@@ -126,7 +133,18 @@ def _polynomials(kind: str, degree: int, reach: float) -> tuple[PolynomialApprox
 
 
 def _radii(reach: float) -> list[float]:
-    """From about the least to the reach and its room."""
+    """From about the least to the reach and its room.
+
+    Raises
+    ------
+    InfeasiblePlan
+        If no polynomial reaches as far.
+    """
+    if not reach <= _MOST_REACH:
+        raise InfeasiblePlan(
+            f"margins must stay within {_MOST_REACH:g}, but weights may reach {reach:.4g}; use a "
+            "smaller weight_norm, or fewer hidden units."
+        )
     last = reach * (1 + _REACH_ROOM)
     steps = max(0, math.ceil(math.log(last / _LEAST_RADIUS) / math.log(_RADIUS_RATIO)))
     return [last / _RADIUS_RATIO**i for i in range(steps, -1, -1)]

@@ -207,6 +207,7 @@ def best_split(
     splits: Sequence[float],
     hidden_slack: float,
     margin_slack: float,
+    floors: Sequence[float] | None = None,
 ) -> tuple[int, float]:
     """The split of a table with the least total squared noise, S^2 (n_out + kappa^2 n_in).
 
@@ -226,6 +227,8 @@ def best_split(
         kappa > 0.
     hidden_slack, margin_slack : float
         How far encryption errors may move z1 and z2.
+    floors : sequence of float, optional
+        For every split, what S is to be at least.
 
     Returns
     -------
@@ -254,6 +257,7 @@ def best_split(
     total = np.minimum(total, total[0] + factors * spectral)[1:]
     norm = outputs.residual_norm(approximation)
     found = norm * np.sqrt(intercept_column**2 + total) * _ROUNDING
+    found = np.maximum(found, 0.0 if floors is None else floors)
     best = int(np.argmin(found**2 * (output.size + squares * hidden.size)))
     return best, float(found[best])
 

@@ -55,8 +55,16 @@ class Discriminant:
         self.point = np.zeros((problem.n_columns, problem.n_outputs))
         self.point[-1] = problem.prior_margin / problem.intercept_column
 
-    def update(self, gradient_sum: NDArray) -> None:
-        """Take the noised gradient sum of shape (n_columns, n_outputs)."""
+    def update(self, gradient_sum: NDArray, noise: float | None = None) -> None:
+        """Take the noised gradient sum of shape (n_columns, n_outputs).
+
+        With the deviation of its noise, if that is not the plan's for its first S.
+        """
+        certificate, guarantee = self._plan.certificate, self._plan.guarantee
+        if noise is None:
+            noise = guarantee.noise_multiplier * certificate.sensitivity
+            noise *= guarantee.noise_excess * certificate.contributions[0]
+        self._noise = noise / self._plan.problem.n_samples
         gradient = gradient_sum / self._plan.problem.n_samples
         self._gradient = gradient - gradient.mean(axis=1, keepdims=True)
 
@@ -67,11 +75,8 @@ class Discriminant:
         noise = deviation("curvature", self._plan)
         mean = second[:-1, -1] / b
         mean = mean * kept_share(np.mean(mean**2), noise**2 / 2 / b**2)
-        certificate = self._plan.certificate
-        step_noise = self._plan.guarantee.noise_multiplier * certificate.sensitivity
-        step_noise *= self._plan.guarantee.noise_excess * certificate.contributions[0]
         uneven = -gradient[-1] / b
-        uneven = uneven * kept_share(np.mean(uneven**2), (step_noise / problem.n_samples / b) ** 2)
+        uneven = uneven * kept_share(np.mean(uneven**2), (self._noise / b) ** 2)
         shares = np.maximum(1 / classes + uneven, _LEAST_SHARE / classes)
         shares /= shares.sum()
         means = (mean[:, None] / classes - gradient[:-1]) / shares

@@ -42,12 +42,15 @@ class StepRecord:
         Radius of the approximation used.
     contribution : float
         S: the bound on one row's contribution that was used.
+    split : float
+        What the hidden layer's gradient was divided by in addition; 1 for the linear model.
     """
 
     gradient_norm: float
     weight_norm: float
     interval: float
     contribution: float
+    split: float
 
 
 class KeyHolder:
@@ -264,6 +267,7 @@ class KeyHolder:
                 weight_norm=self._model.norm(self._optimizer.point),
                 interval=self._certified.interval,
                 contribution=self._certified.contribution,
+                split=self._certified.split,
             )
         )
         self._step += 1

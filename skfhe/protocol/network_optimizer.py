@@ -59,12 +59,10 @@ class NetworkSteps:
         self._plan = plan
         if curvature is None:
             second = isotropic(plan)
-            self._preconditioner = np.linalg.inv(
-                second / 4 + plan.preparation.floor * np.eye(len(second))
-            )
+            self._curvature = second / 4 + plan.preparation.floor * np.eye(len(second))
         else:
             second = second_moments(curvature, plan)
-            self._preconditioner = preconditioner(plan, curvature)
+            self._curvature = np.linalg.inv(preconditioner(plan, curvature))
         self._bounded = Bounded(plan, second)
         self._rows = stand_ins(plan, second)
         self._slope = float(_sigmoid_slope(plan.problem.prior_margin))
@@ -97,7 +95,9 @@ class NetworkSteps:
         curvature = self._slope * float(np.mean(slopes**2))
         length = min(_LONGEST, 0.25 / max(curvature, 1e-12))
         norm = np.linalg.norm(self.point.output[:-1], 2)
-        return length / max(norm**2, 1e-12) * (self._preconditioner @ gradient)
+        whole = max(norm**2, 1e-12) / length * self._curvature
+        whole[np.diag_indices_from(whole)] += self._penalty[:, 0]
+        return np.linalg.solve(whole, gradient)
 
     def _output_step(self, gradient_sum: NetworkGradient) -> NDArray:
         plan = self._plan
@@ -109,7 +109,9 @@ class NetworkSteps:
         noise = gradient_sum.output_noise / n
         damping = noise * np.sqrt(len(values.T)) + plan.preparation.floor
         curvature = self._slope * (values.T @ values) / len(values)
-        solved = np.linalg.solve(curvature + damping * np.eye(len(curvature)), gradient)
+        added = np.full(len(curvature), damping)
+        added[:-1] += plan.optimizer.regularization
+        solved = np.linalg.solve(curvature + np.diag(added), gradient)
         return plan.network.output_rate * solved
 
     @property
@@ -152,7 +154,10 @@ class NetworkDiscriminant:
 
     def update(self, gradient_sum: NetworkGradient) -> None:
         """Take the noised gradient sum."""
-        self._discriminant.update(gradient_sum.hidden @ self._inverse.T)
+        # Rows of the inverse have one norm, as columns of W2 do.
+        scale = float(np.linalg.norm(self._inverse[0]))
+        noise = gradient_sum.hidden_noise * scale
+        self._discriminant.update(gradient_sum.hidden @ self._inverse.T, noise)
 
     def result(self) -> NetworkPoint:
         """The discriminant's weights in the hidden units."""

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from ..plan import TrainingPlan
 
 _STAND_INS = 400
+_LARGEST = 1e100
 
 
 @dataclass(frozen=True)
@@ -83,12 +84,16 @@ class Bounded:
         self.point = self.project(NetworkPoint(self._hidden(second), self._output()))
 
     def project(self, weights: NetworkPoint) -> NetworkPoint:
-        """Shortened hidden units, and outputs within their ball about the prior."""
-        plan, hidden = self._plan, weights.hidden
+        """Shortened hidden units, and outputs within their ball about the prior.
+
+        Steps of any size are taken: what overflows is as good as any large number.
+        """
+        plan = self._plan
+        hidden, output = (_finite(block) for block in (weights.hidden, weights.output))
         reach = np.linalg.norm(hidden[:-1], axis=0)
         reach += np.abs(plan.problem.intercept_column * hidden[-1])
         largest = plan.network.hidden_reach
-        moved, norm = weights.output - self.prior, plan.optimizer.weight_norm
+        moved, norm = output - self.prior, plan.optimizer.weight_norm
         lengths = np.linalg.norm(moved, axis=0)
         return NetworkPoint(
             hidden * np.minimum(1.0, largest / np.maximum(reach, largest)),
@@ -111,7 +116,7 @@ class Bounded:
     def _paired(self) -> bool:
         units, outputs = self.prior.shape[0] - 1, self.prior.shape[1]
         several = units % 2 == 0 and units >= 2 * outputs
-        return self._plan.optimizer.solver == "steps" and (outputs == 1 or several)
+        return self._plan.optimizer.solver != "discriminant" and (outputs == 1 or several)
 
     def _orthogonal(self, rows: int) -> NDArray:
         """Public directions of the outputs, orthonormal columns where there are rows enough."""
@@ -133,6 +138,11 @@ class Bounded:
         signs = np.where(np.arange(pairs) % 2, -1.0, 1.0)
         pairwise = np.vstack([spread, bias * signs])
         return np.repeat(pairwise, 2, axis=1)[:, : problem.hidden_units]
+
+
+def _finite(block: NDArray) -> NDArray:
+    """Within what squares without overflow."""
+    return np.clip(np.nan_to_num(block), -_LARGEST, _LARGEST)
 
 
 def mean_weights(iterates: Sequence[NetworkPoint]) -> NetworkPoint:

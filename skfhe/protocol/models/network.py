@@ -129,11 +129,13 @@ class NetworkModel:
         interval = int(np.searchsorted(radii, reach))
         polynomial = certificate.polynomials[interval]
         weights = point.hidden, point.output, b
-        split, bound = best_split(activation, polynomial, *weights, certificate.splits, *slacks)
         # What is sent for the hidden layer's gradient stays within what errors were traced for.
         longest = float(np.max(np.linalg.norm(point.output[:-1], axis=1)))
-        backward = longest * activation.max_slope / certificate.splits[split]
-        bound = max(bound, backward / MOST_BACKWARD)
+        floors = longest * activation.max_slope / (MOST_BACKWARD * np.array(certificate.splits))
+        floors = np.maximum(floors, certificate.contributions[0])
+        split, bound = best_split(
+            activation, polynomial, *weights, certificate.splits, *slacks, floors
+        )
         contribution = int(np.searchsorted(certificate.contributions, bound))
         return Certified(
             (interval, contribution),
