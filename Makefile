@@ -5,7 +5,8 @@ BIN = $(VENV)/bin
 JOBS ?= 2
 
 .PHONY: help demo notebooks test test-all test-versions lint docs bench bench-operations \
-	bench-training bench-search bench-audit bench-study bench-utility bench-peers clean
+	bench-training bench-search bench-audit bench-study bench-utility bench-networks \
+	bench-peers clean
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/	/'
 
@@ -69,6 +70,10 @@ bench-audit: $(VENV)/.installed  ## Attack trained models: with the noise claime
 bench-utility: $(VENV)/.installed bench-peers  ## Accuracy at many epsilons beside other packages
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/utility.py --n-jobs $(JOBS)
 
+bench-networks: $(VENV)/.installed bench-peers  ## The same for networks, and what they cost
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/network_utility.py --n-jobs $(JOBS)
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/network_training.py
+
 bench-peers: .venv-diffprivlib/.installed .venv-opacus/.installed  ## Environments of other packages
 
 # A peer that cannot be installed is left out.
@@ -81,6 +86,7 @@ bench-peers: .venv-diffprivlib/.installed .venv-opacus/.installed  ## Environmen
 
 bench-study: $(VENV)/.installed  ## One change at a time to the defaults, on many sets (half an hour)
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/study.py --n-jobs $(JOBS)
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/study.py --networks --n-jobs $(JOBS)
 
 clean:  ## Remove what was built
 	rm -rf $(VENV) .venv-diffprivlib .venv-opacus build dist *.egg-info docs/_build .pytest_cache .ruff_cache .hypothesis

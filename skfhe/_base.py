@@ -11,16 +11,19 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit, softmax
 from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from ._arguments import count_classes, require_memory, resolve_context
 from ._html import cards
 from .crypto.parameters import CKKSParameters
-from .exceptions import InfeasiblePlan, PlanMismatch, PrivacyLeakWarning
+from .exceptions import PlanMismatch, PrivacyLeakWarning
 from .plan import TrainingPlan
 from .plan_text import sections
+from .planning import NetworkRequest, Request, make_plan
 from .privacy.guarantee import PrivacyGuarantee
 from .privacy.ledger import PrivacyLedger
 from .privacy.noise import noise_source
@@ -69,14 +72,47 @@ class EncryptedDPClassifier(ClassifierMixin, BaseEstimator):
     }
 
     @abstractmethod
-    def plan(
-        self, n_samples: int, n_features: int, classes=2, n_owners: int = 1, n_colluding: int = 0
-    ) -> TrainingPlan:
-        """Compute the training plan from public quantities."""
+    def _request(self, classes) -> Request | NetworkRequest:
+        """The parameters, as planning takes them."""
 
     @abstractmethod
     def _take(self, model: Any) -> None:
         """Set the fitted attributes that are the model, from what was released."""
+
+    def plan(
+        self, n_samples: int, n_features: int, classes=2, n_owners: int = 1, n_colluding: int = 0
+    ) -> TrainingPlan:
+        """Compute the training plan from public quantities; `fit` uses the same.
+
+        Parameters
+        ----------
+        n_samples, n_features : int
+            Shape of the data.
+        classes : int or list of labels, default=2
+            The public classes: a count (labels 0 to K - 1), or the labels.
+        n_owners, n_colluding : int, default=1, 0
+            Data owners, and how many of them may collude; one who holds the key counts.
+
+        Returns
+        -------
+        plan : TrainingPlan
+            What all parties agree on before any data is touched.
+
+        Raises
+        ------
+        InfeasiblePlan
+            If nothing meets the request; with needed, available and what to change.
+        """
+        self._validate_params()
+        return make_plan(
+            self._request(classes),
+            n_samples,
+            n_features,
+            count_classes(classes),
+            n_owners=n_owners,
+            n_colluding=n_colluding,
+            context=resolve_context(self.context),
+        )
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y, **fit_params):
@@ -122,7 +158,7 @@ class EncryptedDPClassifier(ClassifierMixin, BaseEstimator):
         costs = Costs()
         with costs.phase("plan"):
             plan = self.plan(X.shape[0], X.shape[1], classes=classes)
-        _require_memory(plan)
+        require_memory(plan)
         random_bytes = noise_source(self.random_state)
         with costs.phase("keys"):
             key_holder = KeyHolder(
@@ -237,6 +273,25 @@ class EncryptedDPClassifier(ClassifierMixin, BaseEstimator):
         index = (scores > 0).astype(int) if scores.ndim == 1 else scores.argmax(axis=1)
         return self.classes_[index]
 
+    def predict_proba(self, X):
+        """Class probabilities: the exact sigmoid, or the softmax of several margins.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        probabilities : ndarray of shape (n_samples, n_classes)
+            In the order of `classes_`.
+        """
+        scores = self.decision_function(X)
+        if scores.ndim == 1:
+            positive = expit(scores)
+            return np.column_stack([1 - positive, positive])
+        return softmax(scores, axis=1)
+
     def _rows(self, X):
         check_is_fitted(self)
         return validate_data(self, X, accept_sparse="csr", dtype=np.float64, reset=False)
@@ -304,88 +359,3 @@ def history(outcome: Outcome) -> dict[str, list[float]]:
             "step": costs.step_bytes,
         },
     }
-
-
-def resolve_context(context) -> CKKSParameters | None:
-    """Parameters out of what the user gave; never a key.
-
-    Raises
-    ------
-    TypeError
-        If the value is neither "auto" nor parameters nor a TenSEAL context.
-    """
-    if isinstance(context, str) and context == "auto":
-        return None
-    if isinstance(context, CKKSParameters):
-        context._validate_params()
-        return CKKSParameters(
-            int(context.poly_modulus_degree),
-            tuple(np.asarray(context.coeff_mod_bit_sizes).tolist()),
-            int(context.scale_bits),
-        )
-    from .crypto.tenseal import context_parameters, is_context
-
-    if is_context(context):
-        return context_parameters(context)
-    raise TypeError(
-        "context must be 'auto', a CKKSParameters or a tenseal.Context, "
-        f"got {type(context).__name__}."
-    )
-
-
-def count_classes(classes) -> int:
-    """Number of classes from a count or a list of labels."""
-    if isinstance(classes, Integral):
-        return int(classes)
-    return len(np.unique(np.asarray(classes)))
-
-
-def class_weights(class_weight, classes) -> tuple[float, ...]:
-    """A weight for every class in their order; empty if none are given.
-
-    Raises
-    ------
-    ValueError
-        If weights would be taken from the data, or are out of range, or name unknown classes.
-    """
-    if class_weight is None:
-        return ()
-    if isinstance(class_weight, str):
-        raise ValueError(
-            f"class_weight={class_weight!r} would count the labels, and no guarantee covers the "
-            "counts; give a dict of public weights, such as {0: 1.0, 1: 4.0}, or None."
-        )
-    count = isinstance(classes, Integral)
-    labels = list(range(int(classes))) if count else np.unique(np.asarray(classes)).tolist()
-    unknown = [label for label in class_weight if label not in labels]
-    weights = tuple(float(class_weight.get(label, 1.0)) for label in labels)
-    if unknown:
-        raise ValueError(f"class_weight must name classes among {labels}, got also {unknown}.")
-    if not all(0 <= weight < np.inf for weight in weights) or not any(weights):
-        raise ValueError(
-            "class_weight must have finite weights, none negative and not all zero, got "
-            f"{weights}."
-        )
-    return weights
-
-
-def _require_memory(plan: TrainingPlan) -> None:
-    """Refuse what would not fit the machine, before any ciphertext exists."""
-    available = _available_bytes()
-    needed = plan.prediction.memory_bytes
-    if available is not None and needed > available:
-        raise InfeasiblePlan(
-            f"encrypted training on {plan.problem.n_samples} rows needs about "
-            f"{needed / 1e9:.1f} GB of memory, {available / 1e9:.1f} GB are available; use "
-            "fewer rows or columns, a lower degree, or a larger machine."
-        )
-
-
-def _available_bytes() -> int | None:
-    """Memory that the system could give to this process; None where it does not say."""
-    try:
-        with open("/proc/meminfo") as lines:
-            fields = dict(line.split(":", 1) for line in lines)
-        return int(fields["MemAvailable"].split()[0]) * 1024
-    except (OSError, KeyError, ValueError):
-        return None

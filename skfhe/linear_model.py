@@ -4,19 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit, softmax
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils.validation import check_is_fitted
 
-from ._base import (
-    EncryptedDPClassifier,
-    class_weights,
-    count_classes,
-    one_of,
-    resolve_context,
-)
-from .plan import TrainingPlan
-from .planning import Request, make_plan
+from ._arguments import class_weights
+from ._base import EncryptedDPClassifier, one_of
+from .planning import Request
 
 
 class EncryptedDPLogisticRegression(EncryptedDPClassifier):
@@ -177,32 +170,8 @@ class EncryptedDPLogisticRegression(EncryptedDPClassifier):
         self.random_state = random_state
         self.verbose = verbose
 
-    def plan(
-        self, n_samples: int, n_features: int, classes=2, n_owners: int = 1, n_colluding: int = 0
-    ) -> TrainingPlan:
-        """Compute the training plan from public quantities; `fit` uses the same.
-
-        Parameters
-        ----------
-        n_samples, n_features : int
-            Shape of the data.
-        classes : int or list of labels, default=2
-            The public classes: a count (labels 0 to K - 1), or the labels.
-        n_owners, n_colluding : int, default=1, 0
-            Data owners, and how many of them may collude; one who holds the key counts.
-
-        Returns
-        -------
-        plan : TrainingPlan
-            What all parties agree on before any data is touched.
-
-        Raises
-        ------
-        InfeasiblePlan
-            If nothing meets the request; with needed, available and what to change.
-        """
-        self._validate_params()
-        request = Request(
+    def _request(self, classes) -> Request:
+        return Request(
             epsilon=float(self.epsilon),
             delta=float(self.delta),
             degree=int(self.degree),
@@ -220,15 +189,6 @@ class EncryptedDPLogisticRegression(EncryptedDPClassifier):
             momentum=self.momentum,
             averaging=self.averaging,
             neighboring=self.neighboring,
-        )
-        return make_plan(
-            request,
-            n_samples,
-            n_features,
-            count_classes(classes),
-            n_owners=n_owners,
-            n_colluding=n_colluding,
-            context=resolve_context(self.context),
         )
 
     def _take(self, weights: NDArray) -> None:
@@ -252,25 +212,6 @@ class EncryptedDPLogisticRegression(EncryptedDPClassifier):
         """
         scores = self._rows(X) @ self.coef_.T + self.intercept_
         return scores.ravel() if scores.shape[1] == 1 else scores
-
-    def predict_proba(self, X):
-        """Class probabilities: the exact sigmoid, or the softmax of several margins.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Rows.
-
-        Returns
-        -------
-        probabilities : ndarray of shape (n_samples, n_classes)
-            In the order of `classes_`.
-        """
-        scores = self.decision_function(X)
-        if scores.ndim == 1:
-            positive = expit(scores)
-            return np.column_stack([1 - positive, positive])
-        return softmax(scores, axis=1)
 
     def to_sklearn(self) -> LogisticRegression:
         """A plain LogisticRegression with identical predictions.

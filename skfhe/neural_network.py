@@ -6,14 +6,12 @@ from numbers import Integral, Real
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit, softmax
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from ._base import EncryptedDPClassifier, count_classes, one_of, resolve_context
+from ._base import EncryptedDPClassifier, one_of
 from .exceptions import InfeasiblePlan
-from .plan import TrainingPlan
-from .planning import NetworkRequest, make_plan
+from .planning import NetworkRequest
 from .privacy.frame import Frame
 from .privacy.statistics import dense_blocks
 from .protocol.models import ReleasedNetwork
@@ -190,35 +188,9 @@ class EncryptedDPMLPClassifier(EncryptedDPClassifier):
         self.random_state = random_state
         self.verbose = verbose
 
-    def plan(
-        self, n_samples: int, n_features: int, classes=2, n_owners: int = 1, n_colluding: int = 0
-    ) -> TrainingPlan:
-        """Compute the training plan from public quantities; `fit` uses the same.
-
-        Parameters
-        ----------
-        n_samples, n_features : int
-            Shape of the data.
-        classes : int or list of labels, default=2
-            The public classes: a count (labels 0 to K - 1), or the labels.
-        n_owners, n_colluding : int, default=1, 0
-            Data owners, and how many of them may collude; one who holds the key counts.
-
-        Returns
-        -------
-        plan : TrainingPlan
-            What all parties agree on before any data is touched.
-
-        Raises
-        ------
-        InfeasiblePlan
-            If nothing meets the request; with needed, available and what to change.
-        ValueError
-            If a parameter cannot be, or degree and activation do not go together.
-        """
-        self._validate_params()
+    def _request(self, classes) -> NetworkRequest:
         _require_parity(self.activation, self.degree)
-        request = NetworkRequest(
+        return NetworkRequest(
             epsilon=float(self.epsilon),
             delta=float(self.delta),
             hidden_units=_one_layer(self.hidden_layer_sizes),
@@ -236,15 +208,6 @@ class EncryptedDPMLPClassifier(EncryptedDPClassifier):
             averaging=self.averaging,
             neighboring=self.neighboring,
             initial_seed=int(self.initial_seed),
-        )
-        return make_plan(
-            request,
-            n_samples,
-            n_features,
-            count_classes(classes),
-            n_owners=n_owners,
-            n_colluding=n_colluding,
-            context=resolve_context(self.context),
         )
 
     def _take(self, model: ReleasedNetwork) -> None:
@@ -277,25 +240,6 @@ class EncryptedDPMLPClassifier(EncryptedDPClassifier):
         ]
         scores = np.concatenate(blocks) + self.intercepts_[1]
         return scores.ravel() if scores.shape[1] == 1 else scores
-
-    def predict_proba(self, X):
-        """Class probabilities: the sigmoid, or the softmax of several margins.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Rows.
-
-        Returns
-        -------
-        probabilities : ndarray of shape (n_samples, n_classes)
-            In the order of `classes_`.
-        """
-        scores = self.decision_function(X)
-        if scores.ndim == 1:
-            positive = expit(scores)
-            return np.column_stack([1 - positive, positive])
-        return softmax(scores, axis=1)
 
     def to_numpy(self) -> dict[str, NDArray]:
         """The model as arrays, for predictions without this package.

@@ -18,6 +18,7 @@ TREES = {name: ast.parse(path.read_text(), str(path)) for name, path in FILES.it
 LAYERS = (
     {"cli", "displays", "reporting"},
     {"service", "_base", "linear_model", "neural_network", "preprocessing", "model_selection"},
+    {"_arguments"},
     {"protocol"},
     {"planning"},
     {"circuits", "privacy"},

@@ -12,6 +12,7 @@ from sklearn.datasets import load_breast_cancer, load_digits, make_classificatio
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import train_test_split
 
+import skfhe._arguments
 import skfhe._base
 from skfhe import (
     BoundsScaler,
@@ -205,7 +206,7 @@ def test_bad_data_is_refused_before_any_key(easy, monkeypatch, spoil, words):
 
 def test_more_than_fits_memory_is_refused_before_any_key(easy, monkeypatch):
     monkeypatch.setattr(skfhe._base, "plan_scheme", _no_crypto)
-    monkeypatch.setattr(skfhe._base, "_available_bytes", lambda: 10_000_000)
+    monkeypatch.setattr(skfhe._arguments, "_available_bytes", lambda: 10_000_000)
     with pytest.raises(InfeasiblePlan, match=r"GB of memory, 0\.0 GB are available"):
         EncryptedDPLogisticRegression().fit(*easy)
 
@@ -214,7 +215,7 @@ def test_history_tells_no_more_than_the_releases(easy):
     X, y = easy
     model = simulated().fit(X, y)
     assert set(model.history_) == {
-        "gradient_norm", "weight_norm", "interval", "contribution",
+        "gradient_norm", "weight_norm", "interval", "contribution", "split",
         "step_seconds", "phase_seconds", "bytes",
     }  # fmt: skip
 

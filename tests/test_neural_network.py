@@ -11,6 +11,7 @@ from sklearn.pipeline import make_pipeline
 from test_html import rows_of
 from test_persistence import METHODS, PARTS, Recording, assert_same_predictions
 
+import skfhe._arguments
 import skfhe._base
 from skfhe import (
     BoundsScaler,
@@ -301,7 +302,7 @@ def test_bad_data_is_refused_before_any_key(monkeypatch, rows):
             network().fit(bad, y)
     with pytest.raises(TypeError, match="takes X and y alone"):
         network().fit(X, y, sample_weight=np.ones(len(y)))
-    monkeypatch.setattr(skfhe._base, "_available_bytes", lambda: 10_000_000)
+    monkeypatch.setattr(skfhe._arguments, "_available_bytes", lambda: 10_000_000)
     with pytest.raises(InfeasiblePlan, match="GB are available"):
         network().fit(X, y)
 

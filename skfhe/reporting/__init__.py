@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .._base import count_classes
+from .._arguments import count_classes
 from . import ensembles, searches  # noqa: F401  (they tell the survey their rules)
 from .report import BudgetState, Fit, PrivacyReport, compose
 from .survey import Place, Survey
