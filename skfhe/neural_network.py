@@ -86,7 +86,7 @@ class EncryptedDPMLPClassifier(EncryptedDPClassifier):
     classes_ : ndarray of shape (n_classes,)
         Class labels.
     centre_, scale_ : ndarray of shape (n_features,)
-        Released: a row x is stored as (x - centre_) * scale_, shortened to norm one if longer.
+        Released: a row x is stored as ``(x - centre_) * scale_``, shortened to norm one if longer.
     coefs_ : list of two ndarray, of shapes (n_features, n_units) and (n_units, n_outputs)
         Released weights of both layers, for stored rows; one output for two classes.
     intercepts_ : list of two ndarray, of shapes (n_units,) and (n_outputs,)
