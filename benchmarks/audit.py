@@ -85,14 +85,14 @@ class WatchedKeyHolder(KeyHolder):
             self._score(np.array(added, dtype=float), released, statistic.noise_units)
         return values
 
-    def _take(self, sums: NDArray) -> None:
-        certificate, (polynomial, contribution) = self.plan.certificate, self._indices
+    def _take(self, gradient_sum: NDArray) -> None:
+        certificate, (polynomial, contribution) = self.plan.certificate, self._certified.indices
+        divisor = certificate.contributions[contribution]
         rows = self._frame.rows(self._canaries)
         residuals = certificate.polynomials[polynomial](rows @ self._optimizer.point) - 1.0
         noise = self.plan.guarantee.noise_multiplier * certificate.sensitivity
-        added = residuals * rows / certificate.contributions[contribution]
-        self._score(added, sums[:, 0], noise)
-        super()._take(sums)
+        self._score(residuals * rows / divisor, gradient_sum[:, 0] / divisor, noise)
+        super()._take(gradient_sum)
 
 
 def make_plan(n_canaries: int, epsilon: float, delta: float) -> TrainingPlan:
@@ -123,7 +123,7 @@ def attack(
         outcome = run_session(key_holder, X, targets, Costs())
     finally:
         data_owner.discrete_gaussian = honest
-    return key_holder.scores, outcome.weights[:, 0], included
+    return key_holder.scores, outcome.model[:, 0], included
 
 
 def views(plan: TrainingPlan, backend: str, noise: float, n_runs: int, n_jobs: int):

@@ -297,7 +297,7 @@ def test_a_fitted_estimator_remembers_no_row(fitted):
     assert not any(row.tobytes() in data for row in X)
     # Beyond what pickle shows: the history has one entry per step, released quantities alone.
     assert set(model.history_) == {
-        "gradient_norm", "weight_norm", "interval", "contribution",
+        "gradient_norm", "weight_norm", "interval", "contribution", "split",
         "step_seconds", "phase_seconds", "bytes",
     }  # fmt: skip
 
