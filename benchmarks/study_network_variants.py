@@ -39,7 +39,7 @@ NETWORK_VARIANTS = [
     _network("degree 5", {"degree": 5}),
     _network("relu", {"activation": "relu", "degree": 2}),
     _network("softplus", {"activation": "softplus", "degree": 2}),
-    _network("square", {"activation": "square", "degree": 2}),
+    _network("square, 32 units", {"activation": "square", "degree": 2, "hidden_layer_sizes": 32}),
     _network("logistic", {"activation": "logistic"}),
     _network("no momentum", MOMENTUM=0.0),
     _network("intercept 0.25", INTERCEPT=(0.25, 0.2)),
