@@ -3,8 +3,6 @@
 from dataclasses import replace
 from functools import lru_cache
 
-import matplotlib
-import matplotlib.pyplot
 import numpy as np
 import pytest
 from helpers import owners_of, scheme_of, split
@@ -24,8 +22,6 @@ from skfhe.protocol import network_optimizer
 from skfhe.protocol.discriminant import Discriminant
 from skfhe.protocol.models import model_of
 from skfhe.protocol.network_start import NetworkGradient
-
-matplotlib.use("Agg")
 
 
 def network(**parameters):
@@ -302,6 +298,8 @@ def test_reports_and_private_scores():
 
 
 def test_displays_of_a_network():
+    pytest.importorskip("matplotlib").use("Agg")
+    plt = pytest.importorskip("matplotlib.pyplot")
     (X, y), ledger = public(), PrivacyLedger(epsilon=30.0, delta=1e-5)
     model = network(ledger=ledger).fit(X, y)
     drawn = skfhe.TrainingDisplay.from_estimator(model)
@@ -319,13 +317,14 @@ def test_displays_of_a_network():
     assert len(ledger.entries()) == 1
     for display in (drawn, sigmoid, budget):
         display.figure_.canvas.draw()
-    matplotlib.pyplot.close("all")
+    plt.close("all")
 
 
 def test_noise_alone_has_the_norm_that_is_drawn():
     squares = []
     for _ in range(5):
-        display = skfhe.TrainingDisplay.from_estimator(network(epsilon=0.02).fit(*public()))
+        model = network(epsilon=0.02).fit(*public())
+        display = skfhe.TrainingDisplay(model.history_, model.plan_)
         squares += list((display.history["gradient_norm"] / display.noise_norm) ** 2)
     assert abs(np.mean(squares) - 1) < 0.3
 
