@@ -256,3 +256,18 @@ def test_kills_never_leave_more_released_than_spent(tmp_path, kills):
     assert done.returncode == 0, done.stderr
     released, spent = map(int, done.stdout.split())
     assert kills < released <= spent <= released + 2 * 3 * kills
+
+
+def test_a_key_holder_that_cannot_be_made_costs_nothing(monkeypatch):
+    """Out of memory while keys are made, after the debit: the budget is given back."""
+    plan = make()
+    scheme, ledger = scheme_of(plan, "simulated"), PrivacyLedger(epsilon=3.0, delta=1e-5)
+
+    def fail(elements):
+        assert ledger.entries()[0].n_releases == plan.guarantee.n_releases
+        raise MemoryError
+
+    monkeypatch.setattr(scheme, "generate", fail)
+    with pytest.raises(MemoryError):
+        KeyHolder(plan, scheme, ledger=ledger)
+    assert ledger.spent().epsilon == 0

@@ -122,7 +122,8 @@ def _covered(plan: TrainingPlan) -> bool:
         and network
         and b > 0
         and certificate.splits
-        and all(0 < split < math.inf for split in certificate.splits)
+        and all(2.0**-10 <= split <= 2.0**10 for split in certificate.splits)
+        and activation.coefficients[-1] != 0
         and 0 <= certificate.hidden_slack < math.inf
     ):
         return False
@@ -230,6 +231,9 @@ def _require_possible(plan: TrainingPlan) -> None:
         and all(weight <= 1 for weight in problem.class_weight)
         and len(problem.class_weight) in (0, problem.n_classes)
         and steps[0] > 0
+        and optimizer.momentum < 1
+        and optimizer.averaging <= 1
+        and all(p.odd_coefficients[-1] != 0 for p in certificate.polynomials)
         and all(a.radius < b.radius for a, b in pairwise(certificate.polynomials))
         and all(a < b for a, b in pairwise(steps))
         and _covered(plan)

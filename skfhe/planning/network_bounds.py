@@ -114,7 +114,11 @@ def trace_chunk(
     core = _masked_core(arithmetic, layout, factors, output)
     alone = tracer.claim(residuals(arithmetic, core, chunk.labels[0], 1.0), factors.error_bound)
     error = spread(arithmetic, layout, factors, alone)
-    (delta, *_) = hidden_errors(arithmetic, weights, [slope], [error] * layout.n_outputs)
+    # A unit's weights for all outputs have one norm together, and so have residuals: one path with
+    # both norms has their errors in quadrature, and those of the slope, which all share, whole.
+    together = tracer.claim(error, factors.error_bound * math.sqrt(layout.n_outputs))
+    one = replace(weights, backward=weights.backward[:1])
+    (delta, *_) = hidden_errors(arithmetic, one, [slope], [together])
     scale = delta.scale * candidate.row_scale
     if delta.level < PRODUCT_LEVEL:
         raise DepthExceeded("the polynomials leave no level for the last product.")
@@ -168,9 +172,7 @@ def _operands(
     alpha, largest = factors.residual.alpha, requirement.output_norm
     hidden = weight(factors.activation.alpha * requirement.hidden_norm * share)
     output, bias = weight(alpha * largest), weight(alpha * largest)
-    # A unit's weights for all outputs have this norm together, and errors add up in quadrature.
-    steepest = MOST_BACKWARD / math.sqrt(layout.n_outputs) / requirement.activation.max_slope
-    back = weight(factors.activation.slope * steepest)
+    back = weight(factors.activation.slope * MOST_BACKWARD / requirement.activation.max_slope)
     row = data(requirement.row_norm * share, candidate.row_scale)
     label = data(0.5, candidate.scale)
     k = layout.n_outputs

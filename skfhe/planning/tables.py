@@ -25,7 +25,7 @@ from .network_defaults import NetworkRequest
 from .requirement import Sizing
 
 _RADIUS_RATIO, _CONTRIBUTION_RATIO = 1.2, 1.01
-_LEAST_RADIUS, _MOST_REACH = 1.0, 900.0
+_LEAST_RADIUS, _TINIEST_RADIUS, _MOST_REACH = 1.0, 1e-3, 900.0
 _REACH_ROOM = 0.02
 _LEAST_HIDDEN, _MOST_HIDDEN = 1e-3, 100.0
 # kappa: about as much as blocks of a network can differ in size.
@@ -104,9 +104,10 @@ def network_tables(
         for polynomial in polynomials
     )
     # What S is rounded up to: about that of the start, with the largest split.
-    steepest = abs(float(activation.derivative(0.0))) * start.start_norm / _SPLITS[-1]
+    start_norm = min(start.start_norm, optimizer.weight_norm)
+    steepest = abs(float(activation.derivative(0.0))) * start_norm / _SPLITS[-1]
     least = network.least_contribution(outputs, math.hypot(b, row_norm(b) * steepest))
-    steps = math.ceil(math.log(largest / least) / math.log(_CONTRIBUTION_RATIO))
+    steps = max(1, math.ceil(math.log(largest / least) / math.log(_CONTRIBUTION_RATIO)))
     contributions = tuple(least * _CONTRIBUTION_RATIO**i for i in range(1, steps + 1))
 
     def sizing(**common: Any) -> NetworkSizing:
@@ -145,7 +146,7 @@ def _radii(reach: float) -> list[float]:
             f"margins must stay within {_MOST_REACH:g}, but weights may reach {reach:.4g}; use a "
             "smaller weight_norm, or fewer hidden units."
         )
-    last = reach * (1 + _REACH_ROOM)
+    last = max(reach * (1 + _REACH_ROOM), _TINIEST_RADIUS)
     steps = max(0, math.ceil(math.log(last / _LEAST_RADIUS) / math.log(_RADIUS_RATIO)))
     return [last / _RADIUS_RATIO**i for i in range(steps, -1, -1)]
 

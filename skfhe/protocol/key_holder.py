@@ -104,6 +104,17 @@ class KeyHolder:
         self.ledger = ledger
         self._seeded = seeded
         self._process = os.getpid()
+        self.scheme = scheme or plan_scheme(plan)
+        self.run = os.urandom(16).hex()
+        self.releases = ReleaseLedger(plan.guarantee.n_releases)
+        self.records: list[StepRecord] = []
+        self.noise_seeded = False
+        self._model = model_of(plan)
+        self._frame = None if plan.preparation.moments else plain_frame(plan)
+        self._unprepared = [*plan.preparation.statistics]
+        self._optimizer: Optimizer | None = None
+        if not self._unprepared:
+            self._optimizer = self._model.optimizer(self._frame, None)
         self._entry = ledger and ledger.debit(
             mechanism,
             PrivacyGuarantee.of(plan, plan.guarantee.n_releases, guaranteed=not seeded),
@@ -111,19 +122,14 @@ class KeyHolder:
             digest=plan.digest,
             seeded=seeded,
         )
-        self.scheme = scheme or plan_scheme(plan)
-        self.run = os.urandom(16).hex()
-        self.releases = ReleaseLedger(plan.guarantee.n_releases)
-        self.records: list[StepRecord] = []
-        self.noise_seeded = False
-        self._model = model_of(plan)
-        self._keys = self.scheme.generate(self._model.elements)
-        self._encryptor: Encryptor | None = self._keys.encryptor()
-        self._frame = None if plan.preparation.moments else plain_frame(plan)
-        self._unprepared = [*plan.preparation.statistics]
-        self._optimizer: Optimizer | None = None
-        if not self._unprepared:
-            self._optimizer = self._model.optimizer(self._frame, None)
+        try:
+            self._keys = self.scheme.generate(self._model.elements)
+            self._encryptor: Encryptor | None = self._keys.encryptor()
+        except BaseException:
+            # Nothing can be released without a key, and nobody could settle this later.
+            if self._entry is not None:
+                ledger.settle(self._entry, 0, 0.0)
+            raise
         self._step = 0
         self._weights: bytes | None = None
         self._certified: Certified | None = None
