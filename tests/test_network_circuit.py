@@ -307,7 +307,10 @@ def test_messages_stay_within_their_bounds(parameters, data):
     print(f"{parameters} {data}: of bounds, values {tight[0]:.2g}, hidden errors {tight[1]:.2g}")
     assert tight[0] > 0.5 and tight[1] > 0.01
     traced = trace_chunk(requirement, candidate, index, divisor)
-    assert traced.delta.bound == pytest.approx(results[-1][0][1].bound)
+    real, whole = results[-1][0]
+    # Norms of residuals and of a unit's weights are less than the sum over outputs.
+    assert traced.delta.bound == pytest.approx(whole.bound / plan.problem.n_outputs**0.5)
+    assert np.abs(real.slots).max() <= traced.delta.bound
     assert traced.delta.level == results[-1][0][1].level >= PRODUCT_LEVEL
 
 
