@@ -10,13 +10,12 @@ models are for measuring only.
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import warnings
 from typing import NamedTuple
 
 import datasets
 import numpy as np
-from machine import peak_memory, pin_to_one_core
+from machine import apart, peak_memory, pin_to_one_core
 
 from skfhe import EncryptedDPMLPClassifier, SeededNoiseWarning
 
@@ -77,16 +76,10 @@ def run(setting: Setting, backend: str, seed: int) -> Run:
     )
 
 
-def apart(*arguments) -> Run:
-    """Run in a process of its own, so that peak memory is its own."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(run, arguments)
-
-
 def report(setting: Setting, seeds: int) -> None:
     """Print one setting: `seeds` simulated runs, the first one encrypted too."""
-    encrypted = apart(setting, "tenseal", 0)
-    simulated = [apart(setting, "simulated", seed) for seed in range(seeds)]
+    encrypted = apart(run, setting, "tenseal", 0)
+    simulated = [apart(run, setting, "simulated", seed) for seed in range(seeds)]
     accuracies = [one.accuracy for one in simulated]
     differences = [
         np.linalg.norm(ours - theirs) / np.linalg.norm(theirs)

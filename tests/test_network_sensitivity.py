@@ -17,7 +17,6 @@ from skfhe.privacy.network_sensitivity import (
     best_split,
     hidden_reach,
     largest_contribution,
-    largest_hidden_reach,
     largest_output_reach,
     least_contribution,
     network_contribution,
@@ -33,6 +32,11 @@ KINDS = ["minimax", "least_squares", "monotone"]
 SPLITS = (0.02, 0.1, 0.5, 1.0, 4.0)
 SHAPES = ["random", "equal", "one unit", "no output", "biases", "sparse", "back", "opposite"]
 ROUNDING = 1 + 1e-11
+
+
+def largest_hidden_reach(hidden_norm, b, slack):
+    """Largest reach of a unit whose weights, the intercept's included, have at most this norm."""
+    return (hidden_norm * row_norm(b) + slack) * ROUNDING
 
 
 @lru_cache(maxsize=256)

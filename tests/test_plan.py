@@ -26,26 +26,11 @@ from skfhe import (
     InfeasiblePlan,
     TrainingPlan,
 )
-from skfhe.plan import (
-    Certificate,
-    Encryption,
-    Guarantee,
-    Network,
-    Optimizer,
-    Prediction,
-    Problem,
-)
+from skfhe import plan as parts
 from skfhe.planning import Request, make_plan
 
-PARTS = {
-    "problem": Problem,
-    "optimizer": Optimizer,
-    "network": Network,
-    "certificate": Certificate,
-    "guarantee": Guarantee,
-    "encryption": Encryption,
-    "prediction": Prediction,
-}
+KINDS = ["Problem", "Optimizer", "Network", "Certificate", "Guarantee", "Encryption", "Prediction"]
+PARTS = {kind.lower(): getattr(parts, kind) for kind in KINDS}
 FIELDS = [(part, field.name) for part, kind in PARTS.items() for field in dataclasses.fields(kind)]
 
 

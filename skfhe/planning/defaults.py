@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 from ..plan import Optimizer, Preparation, Problem
 from ..privacy import accounting
@@ -155,6 +156,27 @@ def _solver(request: Request, problem: Problem, signal: float) -> str:
         f"more than {MOST_PRECONDITIONED} features": problem.n_features > MOST_PRECONDITIONED
         and request.precondition is not True,
     }
+    wanted = request.standardize and signal >= DISCRIMINANT_SIGNAL
+    return chosen_solver(request, lacking, wanted)
+
+
+def chosen_solver(request: Any, lacking: dict[str, bool], wanted: bool) -> str:
+    """The solver by name, or on "auto" the discriminant where it is wanted and possible.
+
+    Parameters
+    ----------
+    request : Request or NetworkRequest
+        Parameters of the steps that it sets are among what a discriminant lacks.
+    lacking : dict of str to bool
+        What else it would go without, and whether that is asked for.
+    wanted : bool
+        Whether "auto" prefers it.
+
+    Raises
+    ------
+    ValueError
+        If it is asked for by name where it cannot be.
+    """
     for name in ("max_iter", "learning_rate", "momentum", "averaging"):
         lacking[name] = not isinstance(getattr(request, name), str)
     found = [name for name, there in lacking.items() if there]
@@ -165,7 +187,6 @@ def _solver(request: Request, problem: Problem, signal: float) -> str:
         )
     if request.solver != "auto":
         return request.solver
-    wanted = request.standardize and signal >= DISCRIMINANT_SIGNAL
     return "discriminant" if wanted and not found else "steps"
 
 

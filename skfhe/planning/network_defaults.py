@@ -16,6 +16,7 @@ from .defaults import (
     Recipe,
     box,
     checked_norm,
+    chosen_solver,
     newton_steps,
     or_automatic,
     several_radius,
@@ -160,14 +161,4 @@ def _solver(request: NetworkRequest, problem: Problem, signal: float) -> str:
         "fewer units than classes": problem.hidden_units < problem.n_outputs,
         f"more than {MOST_PRECONDITIONED} features": problem.n_features > MOST_PRECONDITIONED,
     }
-    for name in ("max_iter", "learning_rate", "momentum", "averaging"):
-        lacking[name] = not isinstance(getattr(request, name), str)
-    found = [name for name, there in lacking.items() if there]
-    if request.solver == "discriminant" and found:
-        raise ValueError(
-            f"solver='discriminant' goes without {', '.join(found)}; use solver='steps', or leave "
-            "these on their defaults."
-        )
-    if request.solver != "auto":
-        return request.solver
-    return "discriminant" if signal < DISCRIMINANT_SIGNAL and not found else "steps"
+    return chosen_solver(request, lacking, signal < DISCRIMINANT_SIGNAL)

@@ -32,15 +32,14 @@ _ROUNDS = 8
 _ROUNDING = 1 + 1e-12
 
 
+def unit_reaches(hidden: NDArray, intercept_column: float) -> NDArray:
+    """Largest |z1| of any row, for every unit."""
+    return np.linalg.norm(hidden[:-1], axis=0) + np.abs(intercept_column * hidden[-1])
+
+
 def hidden_reach(hidden: NDArray, intercept_column: float, slack: float) -> float:
     """Largest |z1| of any row and unit at given, public weights W1, `slack` included."""
-    half = np.linalg.norm(hidden[:-1], axis=0)
-    return (float(np.max(np.abs(intercept_column * hidden[-1]) + half)) + slack) * _ROUNDING
-
-
-def largest_hidden_reach(hidden_norm: float, intercept_column: float, slack: float) -> float:
-    """Largest :func:`hidden_reach` if every column of W1 has at most this norm."""
-    return (hidden_norm * row_norm(intercept_column) + slack) * _ROUNDING**2
+    return (float(np.max(unit_reaches(hidden, intercept_column))) + slack) * _ROUNDING
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from scipy.special import expit
 
 from ..plan import TrainingPlan
 from ..privacy.frame import Frame
+from ..privacy.network_sensitivity import hidden_reach
 from ..privacy.statistics import second_moments
 from .discriminant import Discriminant
 from .network_start import (
@@ -29,7 +30,7 @@ from .network_start import (
     mean_weights,
     stand_ins,
 )
-from .preparation import preconditioner
+from .preparation import damped_curvature
 
 # Of the step length's correction for flat activations.
 _LONGEST = 10.0
@@ -62,7 +63,7 @@ class NetworkSteps:
             self._curvature = second / 4 + plan.preparation.floor * np.eye(len(second))
         else:
             second = second_moments(curvature, plan)
-            self._curvature = np.linalg.inv(preconditioner(plan, curvature))
+            self._curvature = damped_curvature(plan, curvature)
         self._bounded = Bounded(plan, second)
         self._rows = stand_ins(plan, second)
         self._slope = float(_sigmoid_slope(plan.problem.prior_margin))
@@ -74,8 +75,10 @@ class NetworkSteps:
 
     def update(self, gradient_sum: NetworkGradient) -> None:
         """Take one step with a noised gradient sum."""
-        optimizer = self._plan.optimizer
-        step = NetworkPoint(self._hidden_step(gradient_sum), self._output_step(gradient_sum))
+        optimizer, margins = self._plan.optimizer, self._rows @ self.point.hidden
+        step = NetworkPoint(
+            self._hidden_step(gradient_sum, margins), self._output_step(gradient_sum, margins)
+        )
         new = self._bounded.project(self.point.moved(step, -optimizer.learning_rate))
         ahead = new.moved(new.moved(self._weights, -1.0), optimizer.momentum)
         self._weights, self.point = new, self._bounded.project(ahead)
@@ -88,10 +91,10 @@ class NetworkSteps:
         """Mean of the last iterates."""
         return mean_weights(self._tail)
 
-    def _hidden_step(self, gradient_sum: NetworkGradient) -> NDArray:
+    def _hidden_step(self, gradient_sum: NetworkGradient, margins: NDArray) -> NDArray:
         gradient = gradient_sum.hidden / self._plan.problem.n_samples
         gradient = gradient + self._penalty * self.point.hidden
-        slopes = self._activation.derivative(self._margins())
+        slopes = self._activation.derivative(margins)
         curvature = self._slope * float(np.mean(slopes**2))
         length = min(_LONGEST, 0.25 / max(curvature, 1e-12))
         norm = np.linalg.norm(self.point.output[:-1], 2)
@@ -99,12 +102,12 @@ class NetworkSteps:
         whole[np.diag_indices_from(whole)] += self._penalty[:, 0]
         return np.linalg.solve(whole, gradient)
 
-    def _output_step(self, gradient_sum: NetworkGradient) -> NDArray:
+    def _output_step(self, gradient_sum: NetworkGradient, margins: NDArray) -> NDArray:
         plan = self._plan
         n, b = plan.problem.n_samples, plan.problem.intercept_column
         gradient = gradient_sum.output / n
         gradient[:-1] += plan.optimizer.regularization * self.point.output[:-1]
-        values = self._activation(self._margins())
+        values = self._activation(margins)
         values = np.hstack([values, np.full((len(values), 1), b)])
         noise = gradient_sum.output_noise / n
         damping = noise * np.sqrt(len(values.T)) + plan.preparation.floor
@@ -117,9 +120,6 @@ class NetworkSteps:
     @property
     def _activation(self):
         return self._plan.certificate.activation
-
-    def _margins(self) -> NDArray:
-        return self._rows @ self.point.hidden
 
 
 class NetworkDiscriminant:
@@ -145,8 +145,7 @@ class NetworkDiscriminant:
 
     def __init__(self, plan: TrainingPlan, curvature: NDArray):
         self._plan = plan
-        self._bounded = Bounded(plan, second_moments(curvature, plan))
-        self.point = self._bounded.point
+        self.point = Bounded(plan, second_moments(curvature, plan)).point
         slope = float(plan.certificate.activation.derivative(0.0))
         # W2 has orthogonal columns up to pairs, so this is a right inverse of its transpose.
         self._inverse = np.linalg.pinv(slope * self.point.output[:-1])
@@ -164,9 +163,7 @@ class NetworkDiscriminant:
         linear = self._discriminant.result()
         linear = linear - linear.mean(axis=1, keepdims=True)
         hidden = linear @ self._inverse
-        reach = np.linalg.norm(hidden[:-1], axis=0)
-        reach += np.abs(self._plan.problem.intercept_column * hidden[-1])
-        largest = max(float(np.max(reach)), 1e-12)
+        largest = max(hidden_reach(hidden, self._plan.problem.intercept_column, 0.0), 1e-12)
         shrunk = _STRAIGHT * self._plan.network.hidden_reach / largest
         output = np.vstack([self.point.output[:-1] / shrunk, np.zeros((1, linear.shape[1]))])
         return NetworkPoint(shrunk * hidden, output)

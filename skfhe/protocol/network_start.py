@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..plan import TrainingPlan
+from ..privacy.network_sensitivity import unit_reaches
 
 _STAND_INS = 400
 _LARGEST = 1e100
@@ -90,8 +91,7 @@ class Bounded:
         """
         plan = self._plan
         hidden, output = (_finite(block) for block in (weights.hidden, weights.output))
-        reach = np.linalg.norm(hidden[:-1], axis=0)
-        reach += np.abs(plan.problem.intercept_column * hidden[-1])
+        reach = unit_reaches(hidden, plan.problem.intercept_column)
         largest = plan.network.hidden_reach
         moved, norm = output - self.prior, plan.optimizer.weight_norm
         lengths = np.linalg.norm(moved, axis=0)

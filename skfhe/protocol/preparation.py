@@ -77,6 +77,11 @@ def fitted_frame(plan: TrainingPlan, sums: NDArray) -> Frame:
 
 def preconditioner(plan: TrainingPlan, sums: NDArray) -> NDArray:
     """P from noised second moments, positive definite, of shape (n_columns, n_columns)."""
+    return np.linalg.inv(damped_curvature(plan, sums))
+
+
+def damped_curvature(plan: TrainingPlan, sums: NDArray) -> NDArray:
+    """The inverse of P: a quarter of the second moments, and the damping."""
     prepared, problem = plan.preparation, plan.problem
     values, vectors = np.linalg.eigh(second_moments(sums, plan))
     noise = math.sqrt(2 * problem.n_columns) * deviation("curvature", plan)
@@ -84,7 +89,7 @@ def preconditioner(plan: TrainingPlan, sums: NDArray) -> NDArray:
     if problem.intercept_column:
         damping[-1] *= _INTERCEPT_DAMPING
     curvature = (vectors * (_CURVATURE * np.maximum(values, 0))) @ vectors.T
-    return np.linalg.inv(curvature + np.diag(damping))
+    return curvature + np.diag(damping)
 
 
 def pack_frame(frame: Frame, plan: TrainingPlan, run: str) -> bytes:
