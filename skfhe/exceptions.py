@@ -9,6 +9,7 @@ __all__ = [
     "PlanMismatch",
     "PrivacyLeakWarning",
     "SeededNoiseWarning",
+    "StateError",
 ]
 
 
@@ -34,6 +35,10 @@ class BudgetExceeded(RuntimeError):
 
 class KeyBurned(RuntimeError):
     """The key holder has destroyed its key, because the run ended or was refused."""
+
+
+class StateError(RuntimeError):
+    """A party's state on disk is missing, damaged, in use elsewhere or cannot be written."""
 
 
 class PrivacyLeakWarning(UserWarning):

@@ -24,7 +24,7 @@ import pytest
 
 from skfhe.approximation import PolynomialApproximation
 from skfhe.circuits.arithmetic import Arithmetic
-from skfhe.circuits.logistic import EncryptedChunk, gradient, margins
+from skfhe.circuits.logistic import EncryptedChunk, LogisticSums, margins
 from skfhe.circuits.polynomial import FactoredPolynomial, evaluate
 from skfhe.crypto.embedding import coefficients_to_slots, slots_to_coefficients
 from skfhe.crypto.parameters import Ring
@@ -146,9 +146,8 @@ class Case:
 
     def gradient(self, bench, chunks, weights):
         arithmetic = self.arithmetic(bench.evaluator)
-        return gradient(
-            arithmetic, self.layout, self.factored, self.DIVISOR, list(chunks), weights
-        )
+        sums = LogisticSums(arithmetic, self.layout, self.factored, self.DIVISOR, weights)
+        return sums.gradient(chunks)
 
 
 # Much as a plan chooses for a few hundred rows: bits of the primes, log2 of the scale and of the

@@ -320,7 +320,8 @@ class NetworkBench:
     def gradient(self, chunks, point, certified):
         """All coefficients of the merged result, in units of S over the output norm."""
         weights = self.weights(point, certified)
-        result = self.model.gradient(self.arithmetic, certified.indices, list(chunks), weights)
+        sums = self.model.running_sums(self.arithmetic, certified.indices, weights)
+        result = sums.gradient(chunks)
         assert self.backend.level(result) == 0
         return self.coefficients(result)
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from skfhe.approximation import PolynomialApproximation
 from skfhe.circuits.arithmetic import Arithmetic
-from skfhe.circuits.logistic import EncryptedChunk, gradient, residuals
+from skfhe.circuits.logistic import EncryptedChunk, LogisticSums, residuals
 from skfhe.circuits.polynomial import FactoredPolynomial, evaluate
 from skfhe.crypto.embedding import slots_to_coefficients
 from skfhe.crypto.parameters import Ring
@@ -203,14 +203,9 @@ def test_gradient_with_other_feature_blocks(blocks, outputs, degree):
         labels = encrypt(layout.pack_labels(targets[part]), ROOMY.top_level)
         chunks.append(EncryptedChunk(high, low, labels))
     packed = layout.pack_weights(factored.alpha * weights)
-    result = gradient(
-        Arithmetic(backend, 2.0**29),
-        layout,
-        factored,
-        0.8,
-        chunks,
-        [encrypt(slots, ROOMY.top_level) for slots in packed],
-    )
+    sent = [encrypt(slots, ROOMY.top_level) for slots in packed]
+    sums = LogisticSums(Arithmetic(backend, 2.0**29), layout, factored, 0.8, sent)
+    result = sums.gradient(chunks)
     assert result.level == 0
     # Read before it is rounded to integers, so that the formula is met to double precision.
     found = slots_to_coefficients(ROOMY, result.slots)

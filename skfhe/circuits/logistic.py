@@ -4,11 +4,11 @@ For a chunk of rows, with weights scaled by alpha (see `polynomial`):
 
 1. u = real S' part of sum_g X_g W_g                 one level, one relinearisation
 2. e = (p(z) - y)/S, from u and the encrypted labels ceil(log2(degree + 1)) levels
-3. X_g e, summed over chunks, relinearised once      one level
+3. X_g e, summed over chunks                        one level
 
-and then, once for all chunks, the S parts of X^(-t) X_g e merged into one ciphertext, which is
-rescaled to the base level. Dividing by S, the bound of one row's contribution, makes noise of
-one fixed multiplier right at every step.
+and then, once for all chunks, these are relinearised and the S parts of X^(-t) X_g e merged into
+one ciphertext, which is rescaled to the base level. Dividing by S, the bound of one row's
+contribution, makes noise of one fixed multiplier right at every step.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from dataclasses import dataclass
 
 from ..crypto.backend import Ciphertext
 from ..packing import Layout
-from .arithmetic import Arithmetic, merge_all
+from .arithmetic import Arithmetic
 from .polynomial import FactoredPolynomial, evaluate
+from .running import RunningSums
 
 
 @dataclass(frozen=True)
@@ -68,15 +69,8 @@ def residuals(
     return backend.add(core, labels)
 
 
-def gradient(
-    arithmetic: Arithmetic,
-    layout: Layout,
-    factored: FactoredPolynomial,
-    divisor: float,
-    chunks: Sequence[EncryptedChunk],
-    weights: Sequence[Ciphertext],
-) -> Ciphertext:
-    """Mean over all slots of (p(z) - y) x / divisor, merged, at the base level.
+class LogisticSums(RunningSums):
+    """Means over all slots of (p(z) - y) x / divisor.
 
     Parameters
     ----------
@@ -88,24 +82,31 @@ def gradient(
         The polynomial, already divided by `divisor`.
     divisor : float
         S, the bound of one row's contribution at these weights.
-    chunks : sequence of EncryptedChunk
-        The data set.
     weights : sequence of Ciphertext
         W_g times alpha.
     """
-    backend = arithmetic.backend
-    errors = []
-    for chunk in chunks:
-        core = evaluate(arithmetic, factored, margins(arithmetic, layout, chunk.rows, weights))
-        error = residuals(arithmetic, core, chunk.labels, divisor)
-        errors.append(backend.switch_to(error, backend.level(chunk.low_rows[0])))
-    items = []
-    for group in range(layout.groups):
-        product = backend.dot([chunk.low_rows[group] for chunk in chunks], errors)
-        items.append(product)
-        for power in range(1, layout.feature_blocks):
-            items.append(backend.multiply_monomial(product, -power))
-    merged = merge_all(backend, layout, items)
-    while backend.level(merged) > 0:
-        merged = backend.rescale(merged)
-    return merged
+
+    def __init__(
+        self,
+        arithmetic: Arithmetic,
+        layout: Layout,
+        factored: FactoredPolynomial,
+        divisor: float,
+        weights: Sequence[Ciphertext],
+    ):
+        super().__init__(arithmetic, layout)
+        self._factored = factored
+        self._divisor = divisor
+        self._weights = weights
+
+    def add(self, chunk: EncryptedChunk) -> None:
+        arithmetic, backend = self.arithmetic, self.arithmetic.backend
+        margin = margins(arithmetic, self._layout, chunk.rows, self._weights)
+        core = evaluate(arithmetic, self._factored, margin)
+        error = residuals(arithmetic, core, chunk.labels, self._divisor)
+        error = backend.switch_to(error, backend.level(chunk.low_rows[0]))
+        for group, rows in enumerate(chunk.low_rows):
+            self._product(group, rows, error)
+
+    def items(self) -> list[Ciphertext]:
+        return [item for total in self.totals for item in self._powers(total)]

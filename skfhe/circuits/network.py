@@ -24,9 +24,10 @@ from ..approximation import ActivationPolynomial, PolynomialApproximation
 from ..crypto.backend import Ciphertext
 from ..packing import NetworkLayout
 from .activation import FactoredActivation, activate
-from .arithmetic import Arithmetic, merge_all
+from .arithmetic import Arithmetic
 from .logistic import margins, residuals
 from .polynomial import FactoredPolynomial, evaluate
+from .running import RunningSums
 
 # Window sums over units of two rows are at most so many times what the sigmoid's interval holds:
 # the key holder chooses the interval so, as masking what they grow to leaves an error.
@@ -209,14 +210,8 @@ def hidden_errors(
     return deltas
 
 
-def gradient(
-    arithmetic: Arithmetic,
-    layout: NetworkLayout,
-    factors: NetworkFactors,
-    chunks: Sequence[NetworkChunk],
-    weights: NetworkWeights,
-) -> Ciphertext:
-    """Means over all slots of both blocks of the gradient over divisor, merged, at the base level.
+class NetworkSums(RunningSums):
+    """Means over all slots of both blocks of the gradient over divisor.
 
     Parameters
     ----------
@@ -226,48 +221,58 @@ def gradient(
         Where values sit.
     factors : NetworkFactors
         Polynomials and divisor.
-    chunks : sequence of NetworkChunk
-        The data set.
     weights : NetworkWeights
         Encrypted weights.
     """
-    backend = arithmetic.backend
-    level, bias = backend.level(chunks[0].low_rows[0]), factors.bias_column / factors.divisor
-    # By group of units or output, then by chunk; only what the last products need is kept.
-    deltas: list[list[Ciphertext]] = [[] for _ in weights.hidden]
-    values: list[list[Ciphertext]] = [[] for _ in weights.hidden]
-    errors: list[list[Ciphertext]] = [[] for _ in weights.output]
-    present: list[list[Ciphertext]] = [[] for _ in weights.output]
-    for chunk in chunks:
-        found, alone, wrong, back = chunk_gradients(arithmetic, layout, factors, chunk, weights)
-        scale = backend.scale(back[0]) * backend.scale(chunk.low_rows[0])
-        for group, (value, delta) in enumerate(zip(found, back, strict=True)):
-            deltas[group].append(backend.switch_to(delta, level))
-            low = arithmetic.land(
-                value, level, scale / backend.scale(wrong[0]), 1 / factors.divisor
-            )
-            values[group].append(low)
-        for output, (error, in_unit_0) in enumerate(zip(wrong, alone, strict=True)):
-            errors[output].append(backend.switch_to(error, level))
-            # In all units it would be there C times, and count as often for the sensitivity.
-            present[output].append(arithmetic.land(in_unit_0, level, scale, bias))
-    items = []
-    for delta in deltas:
-        for group in range(layout.rows.groups):
-            product = backend.dot([chunk.low_rows[group] for chunk in chunks], delta)
-            items.append(product)
-            for power in range(1, layout.rows.feature_blocks):
-                items.append(backend.multiply_monomial(product, -power))
-    items += [backend.dot(error, value) for error in errors for value in values]
-    items += [_sum(backend, error) for error in present]
-    merged = merge_all(backend, layout.rows, items)
-    while backend.level(merged) > 0:
-        merged = backend.rescale(merged)
-    return merged
 
+    def __init__(
+        self,
+        arithmetic: Arithmetic,
+        layout: NetworkLayout,
+        factors: NetworkFactors,
+        weights: NetworkWeights,
+    ):
+        super().__init__(arithmetic, layout.rows)
+        self._network = layout
+        self._factors = factors
+        self._weights = weights
 
-def _sum(backend, terms: Sequence[Ciphertext]) -> Ciphertext:
-    total = terms[0]
-    for term in terms[1:]:
-        total = backend.add(total, term)
-    return total
+    def add(self, chunk: NetworkChunk) -> None:
+        """Totals are the hidden layer's, then the outputs' per group of units, then the biases'.
+
+        Only the last need no relinearisation.
+        """
+        arithmetic, backend, factors = self.arithmetic, self.arithmetic.backend, self._factors
+        values, alone, errors, deltas = chunk_gradients(
+            arithmetic, self._network, factors, chunk, self._weights
+        )
+        level = backend.level(chunk.low_rows[0])
+        scale = backend.scale(deltas[0]) * backend.scale(chunk.low_rows[0])
+        deltas = [backend.switch_to(delta, level) for delta in deltas]
+        value_scale = scale / backend.scale(errors[0])
+        low = [arithmetic.land(v, level, value_scale, 1 / factors.divisor) for v in values]
+        errors = [backend.switch_to(error, level) for error in errors]
+        pairs = [(rows, delta) for delta in deltas for rows in chunk.low_rows]
+        pairs += [(error, value) for error in errors for value in low]
+        for index, (a, b) in enumerate(pairs):
+            self._product(index, a, b)
+        # In all units the bias would be there C times, and count as often for the sensitivity.
+        bias = factors.bias_column / factors.divisor
+        present = [arithmetic.land(error, level, scale, bias) for error in alone]
+        self._sum(len(pairs), present)
+
+    def _sum(self, first: int, terms: Sequence[Ciphertext]) -> None:
+        """Add terms to the totals from the first on."""
+        before = self.totals[first:]
+        added = map(self.arithmetic.backend.add, before, terms) if before else terms
+        self.totals[first:] = added
+
+    def items(self) -> list[Ciphertext]:
+        backend, rows = self.arithmetic.backend, self._network.rows
+        hidden = len(self._weights.hidden) * rows.groups
+        outputs = len(self.totals) - len(self._weights.output)
+        return [
+            *(item for total in self.totals[:hidden] for item in self._powers(total)),
+            *(backend.relinearize(total) for total in self.totals[hidden:outputs]),
+            *self.totals[outputs:],
+        ]

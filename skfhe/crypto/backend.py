@@ -48,6 +48,9 @@ class Evaluator(Protocol):
     def dot(self, left: Sequence[Ciphertext], right: Sequence[Ciphertext]) -> Ciphertext:
         """Sum of products, relinearised once."""
 
+    def accumulate(self, total: Ciphertext, a: Ciphertext, b: Ciphertext) -> Ciphertext:
+        """Total + a b, not relinearised; `total` is given away and may be overwritten."""
+
     def relinearize(self, a: Ciphertext) -> Ciphertext:
         """Size three back to size two: one key switch."""
 
@@ -90,6 +93,15 @@ class Scheme(Protocol):
 
     def generate(self, elements: Sequence[int]) -> KeyPair:
         """Fresh keys, with an automorphism key for every Galois element."""
+
+    def restore(self, elements: Sequence[int], secret: bytes) -> KeyPair:
+        """The keys that a secret key belongs to.
+
+        Raises
+        ------
+        MessageError
+            If the bytes are no secret key of this ring.
+        """
 
     def evaluator(self, evaluation_keys: bytes) -> Loader:
         """An evaluator from its serialised keys."""
@@ -140,6 +152,9 @@ class KeyPair(Protocol):
 
     def public_key(self) -> bytes:
         """The encryption key for data owners."""
+
+    def secret_key(self) -> bytes:
+        """The secret key itself, for the key holder's own state and nobody else."""
 
     def encryptor(self) -> Encryptor:
         """Symmetric encryption, for the party that holds this key."""

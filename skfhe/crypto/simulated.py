@@ -28,6 +28,9 @@ from .embedding import (
 from .parameters import Ring
 
 
+_SECRET = b"simulated secret key"
+
+
 @dataclass(frozen=True)
 class SimulatedCiphertext:
     """Slots in the clear with the bookkeeping of a ciphertext."""
@@ -72,6 +75,11 @@ class SimulatedScheme:
     def generate(self, elements: Sequence[int]) -> SimulatedKeys:
         return SimulatedKeys(self.ring, self.errors, tuple(elements))
 
+    def restore(self, elements: Sequence[int], secret: bytes) -> SimulatedKeys:
+        if secret != _SECRET:
+            raise MessageError("these bytes are no simulated secret key.")
+        return self.generate(elements)
+
     def evaluator(self, evaluation_keys: bytes) -> SimulatedEvaluator:
         try:
             elements = frozenset(json.loads(bytes(evaluation_keys))["simulated evaluation keys"])
@@ -99,6 +107,9 @@ class SimulatedKeys:
 
     def public_key(self) -> bytes:
         return b"simulated public key"
+
+    def secret_key(self) -> bytes:
+        return _SECRET
 
     def encryptor(self) -> SimulatedEncryptor:
         return SimulatedEncryptor(self._ring, self._errors, public=False)
@@ -203,8 +214,13 @@ class SimulatedEvaluator(_Noisy):
     ) -> SimulatedCiphertext:
         total = self.multiply(left[0], right[0])
         for a, b in zip(left[1:], right[1:], strict=True):
-            total = self.add(total, self.multiply(a, b))
+            total = self.accumulate(total, a, b)
         return self.relinearize(total)
+
+    def accumulate(
+        self, total: SimulatedCiphertext, a: SimulatedCiphertext, b: SimulatedCiphertext
+    ) -> SimulatedCiphertext:
+        return self.add(total, self.multiply(a, b))
 
     def relinearize(self, a: SimulatedCiphertext) -> SimulatedCiphertext:
         return self._with_error(a, model.key_switch_error(self.ring, a.level))

@@ -192,6 +192,9 @@ class TracingEvaluator:
             )
         return self.relinearize(self._checked(total))
 
+    def accumulate(self, total: Traced, a: Traced, b: Traced) -> Traced:
+        return self.add(total, self.multiply(a, b))
+
     def relinearize(self, a: Traced) -> Traced:
         return replace(self._key_switched(a), size=2)
 
@@ -279,14 +282,6 @@ class TracingEvaluator:
             fixed=self._source_of(max(a.fixed_error, b.fixed_error)),
             rounding=self._source_of(max(a.rounding_error, b.rounding_error)),
         )
-
-    def key_switches(self) -> dict[int, int]:
-        """Key switches by level."""
-        return {
-            level: count
-            for (name, level), count in sorted(self.counts.items())
-            if name == "key_switch"
-        }
 
     def _key_switched(self, a: Traced) -> Traced:
         self.counts["key_switch", a.level] += 1

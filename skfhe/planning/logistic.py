@@ -19,11 +19,11 @@ from .cost import Traffic
 from .encryption import ROW_BITS_SAVED, last_primes
 from .logistic_bounds import (
     LogisticRequirement,
+    count_step,
     error_bounds,
     label_level,
     sum_scale,
     trace_core,
-    trace_step,
 )
 from .requirement import PRODUCT_LEVEL, Bounds, Candidate, Circuit
 
@@ -67,7 +67,7 @@ class LogisticSizing:
         return error_bounds(requirement, candidate, indices)
 
     def counts(self, candidate: Candidate) -> Counter[tuple[str, int]]:
-        return trace_step(self.requirement, candidate).counts
+        return count_step(self.requirement, candidate)
 
     def circuit(self, candidate: Candidate) -> Circuit:
         layout = candidate.layout

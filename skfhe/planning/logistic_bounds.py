@@ -47,17 +47,18 @@ with probability beta over the key.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import astuple, dataclass, fields
 
 from scipy.special import ndtri
 
 from ..circuits.arithmetic import Arithmetic
-from ..circuits.logistic import EncryptedChunk, gradient, margins, residuals
+from ..circuits.logistic import EncryptedChunk, LogisticSums, margins, residuals
 from ..circuits.polynomial import FactoredPolynomial, evaluate
 from ..crypto import errors
 from ..crypto.tracing import Traced, TracingEvaluator
-from .requirement import PRODUCT_LEVEL, Bounds, Candidate, Requirement
+from .requirement import PRODUCT_LEVEL, Bounds, Candidate, Requirement, extrapolated
 
 
 @dataclass(frozen=True)
@@ -126,8 +127,14 @@ def label_level(candidate: Candidate, core: Traced) -> int:
     return core.level + (core.scale < 2.0**20 * candidate.scale)
 
 
-def trace_step(requirement: LogisticRequirement, candidate: Candidate) -> TracingEvaluator:
-    """Count the operations of one whole step."""
+def count_step(requirement: LogisticRequirement, candidate: Candidate) -> Counter[tuple[str, int]]:
+    """Operations of one whole step."""
+    return extrapolated(lambda n: _counts(requirement, candidate, n), candidate.layout.chunks)
+
+
+def _counts(
+    requirement: LogisticRequirement, candidate: Candidate, n_chunks: int
+) -> Counter[tuple[str, int]]:
     ring, layout = candidate.ring, candidate.layout
     core = trace_core(requirement, candidate, -1)
     tracer = TracingEvaluator(ring, follow_errors=False)
@@ -140,15 +147,14 @@ def trace_step(requirement: LogisticRequirement, candidate: Candidate) -> Tracin
         [fresh(PRODUCT_LEVEL, candidate.row_scale)] * layout.groups,
         fresh(label_level(candidate, core.core), candidate.scale),
     )
-    gradient(
+    LogisticSums(
         Arithmetic(tracer, candidate.waterline),
         layout,
         core.factored,
         core.divisor,
-        [chunk] * layout.chunks,
         [fresh(ring.top_level, candidate.scale)] * layout.groups,
-    )
-    return tracer
+    ).gradient([chunk] * n_chunks)
+    return tracer.counts
 
 
 def sum_scale(candidate: Candidate, core: Traced) -> float:

@@ -37,8 +37,8 @@ from ..circuits.network import (
     STRADDLING,
     NetworkChunk,
     NetworkFactors,
+    NetworkSums,
     NetworkWeights,
-    gradient,
     hidden_errors,
     output_margin,
     spread,
@@ -48,7 +48,7 @@ from ..crypto import errors
 from ..crypto.tracing import Traced, TracingEvaluator
 from ..exceptions import DepthExceeded
 from ..packing import NetworkLayout
-from .requirement import PRODUCT_LEVEL, Bounds, Candidate, Requirement
+from .requirement import PRODUCT_LEVEL, Bounds, Candidate, Requirement, extrapolated
 
 
 @dataclass(frozen=True)
@@ -194,10 +194,9 @@ def _operands(
 
 
 def count_step(requirement: NetworkRequirement, candidate: Candidate) -> Counter[tuple[str, int]]:
-    """Operations of one whole step, from those of one chunk and of two."""
-    one, two = (_counts(requirement, candidate, n) for n in (1, 2))
-    more = candidate.layout.rows.chunks - 1
-    return Counter({name: n + more * (two[name] - n) for name, n in one.items()})
+    """Operations of one whole step."""
+    chunks = candidate.layout.rows.chunks
+    return extrapolated(lambda n: _counts(requirement, candidate, n), chunks)
 
 
 def _counts(
@@ -210,7 +209,7 @@ def _counts(
     )
     # Room for the release is seen to elsewhere, with the noise.
     factors = replace(factors, error_bound=2.0**-20)
-    gradient(arithmetic, candidate.layout, factors, [chunk] * n_chunks, weights)
+    NetworkSums(arithmetic, candidate.layout, factors, weights).gradient([chunk] * n_chunks)
     return tracer.counts
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -163,6 +163,14 @@ class Circuit:
     label_level: int
     presence_level: int
     traffic: Traffic
+
+
+def extrapolated(
+    counts: Callable[[int], Counter[tuple[str, int]]], n_chunks: int
+) -> Counter[tuple[str, int]]:
+    """Operations of a step over any number of chunks, from those over one and over two."""
+    one, two = counts(1), counts(2)
+    return Counter({name: one[name] + (n_chunks - 1) * (n - one[name]) for name, n in two.items()})
 
 
 class Sizing(Protocol):

@@ -173,7 +173,7 @@ class Evaluator:
             raise PlanMismatch("the weights name an entry that the plan's tables lack.")
         shares = self._shares("noise", noise, 1, step=self._next_step)
         loaded = [backend.load(section) for section in sections]
-        total = self._model.gradient(self._arithmetic, indices, self._chunks, loaded)
+        total = self._model.running_sums(self._arithmetic, indices, loaded).gradient(self._chunks)
         for (share,) in shares:
             total = backend.add(total, backend.load(share))
         self._next_step += 1

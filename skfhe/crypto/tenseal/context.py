@@ -1,8 +1,8 @@
 """SEAL's contexts, and its objects as bytes.
 
 Serialisation goes through anonymous memory, never through a file on disk, wherever the system
-offers it (Linux); elsewhere public objects fall back to a temporary file. Secret keys are never
-serialised at all.
+offers it (Linux), and through a temporary file for the owner's eyes only elsewhere. A secret key
+is serialised for one reader: the key holder's state (`skfhe.protocol.vault`).
 """
 
 from __future__ import annotations

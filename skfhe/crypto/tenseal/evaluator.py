@@ -36,6 +36,7 @@ class TensealEvaluator:
         self._automorphisms = load(seal.GaloisKeys(), ring, evaluation_keys[split:])
         self._evaluator = seal.Evaluator(context)
         self._encoder = seal.CKKSEncoder(context)
+        self._scratch = seal.Ciphertext()
         self._plaintexts: dict[tuple[str, int, int, float], seal.Plaintext] = {}
 
     def __reduce__(self):
@@ -68,13 +69,17 @@ class TensealEvaluator:
     def dot(
         self, left: Sequence[seal.Ciphertext], right: Sequence[seal.Ciphertext]
     ) -> seal.Ciphertext:
-        """One scratch ciphertext takes all products, as allocation costs as much as a product."""
         total = self.multiply(left[0], right[0])
-        term = seal.Ciphertext()
         for a, b in zip(left[1:], right[1:], strict=True):
-            self._call("multiply", a, b, into=term)
-            self._call("add", total, term, into=total)
+            total = self.accumulate(total, a, b)
         return self.relinearize(total)
+
+    def accumulate(
+        self, total: seal.Ciphertext, a: seal.Ciphertext, b: seal.Ciphertext
+    ) -> seal.Ciphertext:
+        """One scratch ciphertext takes all products, as allocation costs as much as a product."""
+        self._call("multiply", a, b, into=self._scratch)
+        return self._call("add", total, self._scratch, into=total)
 
     def relinearize(self, a: seal.Ciphertext) -> seal.Ciphertext:
         return self._call("relinearize", a, self._relinearisation)

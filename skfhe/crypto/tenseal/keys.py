@@ -21,7 +21,7 @@ EXACT_BITS = 48
 
 
 class TensealKeys:
-    """A fresh secret key and what is derived from it. Never leaves the key holder.
+    """A secret key and what is derived from it. Never leaves the key holder.
 
     Neither pickles nor shows anything of the key in its repr.
 
@@ -31,12 +31,15 @@ class TensealKeys:
         The checked parameters.
     elements : tuple of int
         Galois elements to make automorphism keys for.
+    secret : bytes, optional
+        What `secret_key` returned earlier; a fresh key is made without it.
     """
 
-    def __init__(self, ring: Ring, elements: tuple[int, ...]):
+    def __init__(self, ring: Ring, elements: tuple[int, ...], secret: bytes | None = None):
         self._ring = ring
         self._elements = elements
-        self._generator = seal.KeyGenerator(seal_context(ring))
+        known = () if secret is None else (load(seal.SecretKey(), ring, secret),)
+        self._generator = seal.KeyGenerator(seal_context(ring), *known)
         self._decryptor = seal.Decryptor(seal_context(ring), self._generator.secret_key())
         self._encoder = seal.CKKSEncoder(seal_context(ring))
 
@@ -53,6 +56,9 @@ class TensealKeys:
         key = seal.PublicKey()
         self._alive().create_public_key(key)
         return save(key)
+
+    def secret_key(self) -> bytes:
+        return save(self._alive().secret_key())
 
     def encryptor(self) -> TensealEncryptor:
         return TensealEncryptor(self._ring, secret_key=self._alive().secret_key())

@@ -28,6 +28,9 @@ class TensealScheme:
     def generate(self, elements: Sequence[int]) -> TensealKeys:
         return TensealKeys(self.ring, tuple(elements))
 
+    def restore(self, elements: Sequence[int], secret: bytes) -> TensealKeys:
+        return TensealKeys(self.ring, tuple(elements), secret)
+
     def evaluator(self, evaluation_keys: bytes) -> TensealEvaluator:
         return TensealEvaluator(self.ring, evaluation_keys)
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...circuits.arithmetic import Arithmetic
+from ...circuits.running import RunningSums
 from ...crypto.backend import Ciphertext
 from ...plan import Problem
 from ...privacy.frame import Frame
@@ -107,14 +108,10 @@ class Model(Protocol):
     def chunk(self, backend: Any, ciphertexts: Sequence[Ciphertext]) -> Any:
         """The same, as the evaluator keeps it."""
 
-    def gradient(
-        self,
-        arithmetic: Arithmetic,
-        indices: Sequence[int],
-        chunks: Sequence[Any],
-        weights: Sequence[Ciphertext],
-    ) -> Ciphertext:
-        """The encrypted gradient sum over S, merged, at the base level."""
+    def running_sums(
+        self, arithmetic: Arithmetic, indices: Sequence[int], weights: Sequence[Ciphertext]
+    ) -> RunningSums:
+        """What adds up the encrypted gradient over S, chunk by chunk."""
 
     def certify(self, point: Weights) -> Certified:
         """What the plan has for public weights."""

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...circuits.arithmetic import Arithmetic
-from ...circuits.logistic import EncryptedChunk, gradient
+from ...circuits.logistic import EncryptedChunk, LogisticSums
 from ...circuits.polynomial import FactoredPolynomial
 from ...crypto.backend import Ciphertext
 from ...packing import Layout
@@ -67,15 +67,10 @@ class LinearModel:
         level = self._plan.encryption.product_level
         return EncryptedChunk(rows, low or [backend.switch_to(row, level) for row in rows], labels)
 
-    def gradient(
-        self,
-        arithmetic: Arithmetic,
-        indices: Sequence[int],
-        chunks: Sequence[EncryptedChunk],
-        weights: Sequence[Ciphertext],
-    ) -> Ciphertext:
-        factored, divisor = self._factored(indices)
-        return gradient(arithmetic, self.layout, factored, divisor, chunks, weights)
+    def running_sums(
+        self, arithmetic: Arithmetic, indices: Sequence[int], weights: Sequence[Ciphertext]
+    ) -> LogisticSums:
+        return LogisticSums(arithmetic, self.layout, *self._factored(indices), weights)
 
     def certify(self, point: NDArray) -> Certified:
         certificate, column = self._plan.certificate, self._plan.problem.intercept_column

@@ -15,8 +15,8 @@ from ...circuits.network import (
     STRADDLING,
     NetworkChunk,
     NetworkFactors,
+    NetworkSums,
     NetworkWeights,
-    gradient,
 )
 from ...crypto.backend import Ciphertext
 from ...packing import NetworkLayout
@@ -90,13 +90,9 @@ class NetworkModel:
         low = [backend.switch_to(row, level) for row in rows]
         return NetworkChunk(rows, low, list(labels), presence)
 
-    def gradient(
-        self,
-        arithmetic: Arithmetic,
-        indices: Sequence[int],
-        chunks: Sequence[NetworkChunk],
-        weights: Sequence[Ciphertext],
-    ) -> Ciphertext:
+    def running_sums(
+        self, arithmetic: Arithmetic, indices: Sequence[int], weights: Sequence[Ciphertext]
+    ) -> NetworkSums:
         groups, units = self.layout.rows.groups, self.layout.unit_groups
         found = iter(weights)
 
@@ -110,7 +106,7 @@ class NetworkModel:
             backward=taken(outputs, units),
             bias=taken(1, outputs)[0],
         )
-        return gradient(arithmetic, self.layout, self._factors(indices), chunks, encrypted)
+        return NetworkSums(arithmetic, self.layout, self._factors(indices), encrypted)
 
     def certify(self, point: NetworkPoint) -> Certified:
         """The sigmoid's interval, the best split and its S.
