@@ -74,25 +74,22 @@ class WatchedKeyHolder(KeyHolder):
         """The likelihood ratio of each canary, up to a constant."""
         self.scores += (added @ released - np.sum(added**2, axis=1) / 2) / noise**2
 
-    def _decrypt(self, release, *arguments) -> NDArray:
-        values = super()._decrypt(release, *arguments)
-        if isinstance(release, str):
-            statistic = self.plan.preparation.statistics[release]
-            added = [
-                integer_sums(release, self.plan, self._frame, c[None]) for c in self._canaries
-            ]
+    def _take(self, release, values: NDArray, certified) -> None:
+        frame, certificate = self._course.frame, self.plan.certificate
+        if certified is None:
+            statistic = self.plan.preparation.statistics[release.name]
+            added = [integer_sums(release.name, self.plan, frame, c[None]) for c in self._canaries]
             released = values[: statistic.length]
             self._score(np.array(added, dtype=float), released, statistic.noise_units)
-        return values
-
-    def _take(self, gradient_sum: NDArray) -> None:
-        certificate, (polynomial, contribution) = self.plan.certificate, self._certified.indices
-        divisor = certificate.contributions[contribution]
-        rows = self._frame.rows(self._canaries)
-        residuals = certificate.polynomials[polynomial](rows @ self._optimizer.point) - 1.0
-        noise = self.plan.guarantee.noise_multiplier * certificate.sensitivity
-        self._score(residuals * rows / divisor, gradient_sum[:, 0] / divisor, noise)
-        super()._take(gradient_sum)
+        else:
+            polynomial = certificate.polynomials[certified.indices[0]]
+            rows, divisor = frame.rows(self._canaries), certified.contribution
+            residuals = polynomial(rows @ self._course.optimizer.point) - 1.0
+            noise = self.plan.guarantee.noise_multiplier * certificate.sensitivity
+            sums = values / self.plan.encryption.output_scale
+            gradient = self._course.model.sums(sums, certified)[:, 0]
+            self._score(residuals * rows / divisor, gradient / divisor, noise)
+        super()._take(release, values, certified)
 
 
 def make_plan(n_canaries: int, epsilon: float, delta: float) -> TrainingPlan:

@@ -10,6 +10,7 @@ __all__ = [
     "PrivacyLeakWarning",
     "SeededNoiseWarning",
     "StateError",
+    "WorkersLost",
 ]
 
 
@@ -39,6 +40,10 @@ class KeyBurned(RuntimeError):
 
 class StateError(RuntimeError):
     """A party's state on disk is missing, damaged, in use elsewhere or cannot be written."""
+
+
+class WorkersLost(RuntimeError):
+    """Worker processes ended again and again in the middle of a step."""
 
 
 class PrivacyLeakWarning(UserWarning):

@@ -151,19 +151,19 @@ class Parties:
     def step(self):
         """One whole step's reply; not released."""
         k = self.key_holder
-        return self.evaluator.step(k.weights(), [o.noise(k._step) for o in self.owners])
+        return self.evaluator.step(k.weights(), [o.noise(k._course.step) for o in self.owners])
 
     def at(self, weights):
         """The reply at given weights with noise of zeros, at the same step again and again."""
         k, e = self.key_holder, self.evaluator
-        k._optimizer.point, k._weights, e._next_step = weights, None, k._step
+        k._course.optimizer.point, k._weights, e._next_step = weights, None, k._course.step
         zeros = np.zeros(self.plan.encryption.poly_modulus_degree, dtype=np.int64)
         return e.step(k.weights(), [self.noise_message(zeros, owner=0)])
 
     def noise_message(self, values, owner=0, **fields):
         k = self.key_holder
         ciphertext = k._encryptor.encrypt_integers(values, self.plan.encryption.output_scale, 0)
-        fields = {"run": k.run, "step": k._step, **fields}
+        fields = {"run": k.run, "step": k._course.step, **fields}
         return messages.pack("noise", self.plan.digest, [ciphertext], owner=owner, **fields)
 
     def gradient_message(self, values, scale=None, **fields):
@@ -171,7 +171,7 @@ class Parties:
         k = self.key_holder
         scale = scale or self.plan.encryption.output_scale
         section = encrypt_any(k._encryptor, ring_of(self.plan), values, scale)
-        fields = {"run": k.run, "step": k._step, **fields}
+        fields = {"run": k.run, "step": k._course.step, **fields}
         return messages.pack("gradient", self.plan.digest, [section], **fields)
 
     def decrypt(self, reply):

@@ -40,7 +40,7 @@ def test_sums_are_weighted(backend, n_classes):
     weights = random_weights(plan, rng)
     reply = parties.at(weights)
     scale = plan.encryption.output_scale
-    layout = parties.key_holder._model.layout
+    layout = parties.key_holder._course.model.layout
     got = layout.unpack_sums(parties.decrypt(reply) / scale)
     expected = exact_sums(
         plan, parties.key_holder._certified.indices, weights, parties.X, parties.targets
@@ -57,7 +57,7 @@ def test_one_row_stays_within_the_certificate(n_classes):
     largest = 0.0
     for _ in range(300):
         weights = random_weights(plan, rng, scale=1.0)
-        indices = parties.key_holder._model.certify(weights).indices
+        indices = parties.key_holder._course.model.certify(weights).indices
         x = rng.normal(size=(1, plan.problem.n_features))
         x *= plan.problem.data_norm / np.linalg.norm(x)
         target = rng.integers(n_classes, size=1)

@@ -65,7 +65,7 @@ def test_what_is_decrypted_is_the_noised_sum(monkeypatch, backend, n_owners, n_c
     )
     for name in plan.preparation.statistics:
         drawn.clear()
-        frame = key_holder._frame
+        frame = key_holder._course.frame
         key_holder.prepare(share(key_holder, evaluator, owners, X, name))
         for owner in owners:
             owner.adopt(key_holder.frame())
@@ -133,8 +133,15 @@ def test_order_is_kept():
     key_holder.prepare(share(key_holder, evaluator, [owner], X, "curvature"))
     assert key_holder.releases.spent == ["moments", "curvature"]
     with pytest.raises(PlanMismatch, match="no statistic"):
-        key_holder.prepare(evaluator.aggregate("curvature", [_copy(plan, key_holder)]))
+        key_holder.prepare(another(key_holder).aggregate("curvature", [_copy(plan, key_holder)]))
+    with pytest.raises(PlanMismatch, match="other shares"):
+        evaluator.aggregate("curvature", [_copy(plan, key_holder)])
     assert key_holder.weights()
+
+
+def another(key_holder):
+    """An evaluator that has forgotten what it answered."""
+    return Evaluator(key_holder.plan, key_holder.evaluation_keys(), key_holder.scheme)
 
 
 def _copy(plan, key_holder):
@@ -149,7 +156,7 @@ def test_another_reply_for_an_answered_statistic_is_refused():
     plan = make(n=60, d=4, **BOTH)
     key_holder, evaluator, (owner,), X, _ = parties_of(plan)
     key_holder.prepare(share(key_holder, evaluator, [owner], X, "moments"))
-    other = share(key_holder, evaluator, owners_of(key_holder), X, "moments")
+    other = share(key_holder, another(key_holder), owners_of(key_holder), X, "moments")
     with pytest.raises(PlanMismatch):
         key_holder.prepare(other)
     assert key_holder.releases.spent == ["moments"]

@@ -46,7 +46,7 @@ def train_exactly(plan, X, targets, key_holder):
     """The same steps in NumPy without noise, approximations chosen as the key holder does."""
     optimizer = ProjectedNesterov(plan, plain_frame(plan))
     for _ in range(plan.optimizer.max_iter):
-        indices = key_holder._model.certify(optimizer.point).indices
+        indices = key_holder._course.model.certify(optimizer.point).indices
         bound = plan.certificate.contributions[indices[1]]
         optimizer.update(exact_sums(plan, indices, optimizer.point, X, targets) * bound)
     return optimizer.result()
@@ -138,7 +138,7 @@ def test_unequal_owners_may_leave_chunks_half_empty(backend):
 
 def zero_noise(parties, weights):
     key_holder, evaluator = parties.key_holder, parties.evaluator
-    key_holder._optimizer.point, key_holder._weights = weights, None
+    key_holder._course.optimizer.point, key_holder._weights = weights, None
     zeros = np.zeros(parties.plan.encryption.poly_modulus_degree, dtype=np.int64)
     shares = [parties.noise_message(zeros, owner=i) for i in range(len(parties.owners))]
     return evaluator.step(key_holder.weights(), shares)
@@ -154,10 +154,10 @@ def test_the_same_reply_again_changes_nothing(monkeypatch, backend):
     seen = spy(monkeypatch, key_holder)
     reply = parties.step()
     key_holder.release(reply)
-    before = key_holder._optimizer.point.copy()
+    before = key_holder._course.optimizer.point.copy()
     for _ in range(3):
         key_holder.release(reply)
-    np.testing.assert_array_equal(key_holder._optimizer.point, before)
+    np.testing.assert_array_equal(key_holder._course.optimizer.point, before)
     assert seen == [[0]] and key_holder.releases.spent == [0] and len(key_holder.records) == 1
     message = key_holder.weights()
     key_holder.release(reply)

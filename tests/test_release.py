@@ -173,7 +173,7 @@ def test_outputs_have_the_noise_too():
     parties = gather(plan)
     noise = []
     for _ in range(20):
-        weights = parties.key_holder._optimizer.point
+        weights = parties.key_holder._course.optimizer.point
         reply = parties.step()
         got = layout.unpack_sums(parties.decrypt(reply) / plan.encryption.output_scale)
         exact = exact_sums(

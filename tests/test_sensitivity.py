@@ -244,7 +244,7 @@ def test_the_key_holder_never_uses_less_than_the_bound(classes):
             weights[:-1] = 0
             prior = plan.problem.prior_margin / b
             weights[-1] = prior + plan.optimizer.weight_norm * rng.choice([-1, 1])
-        polynomial, contribution = parties.key_holder._model.certify(weights).indices
+        polynomial, contribution = parties.key_holder._course.model.certify(weights).indices
         p = c.polynomials[polynomial]
         assert p.radius >= reach(weights, b, c.margin_slack)
         used = c.contributions[contribution]
@@ -288,7 +288,7 @@ def test_neighbours_differ_by_at_most_the_sensitivity(classes, neighboring, degr
     for trial in range(6):
         weights = random_weights(plan, rng, scale=[None, 1.0, 0.05][trial % 3])
         probe = gather(plan, "simulated", data=(X[:1], targets[:1]))
-        indices = probe.key_holder._model.certify(weights).indices
+        indices = probe.key_holder._course.model.certify(weights).indices
         (x, c), (other, e) = worst_rows(plan, weights, indices, rng)
         first = (np.vstack([X[:-1], x * r]), np.append(targets[:-1], c))
         if neighboring == "add_remove":

@@ -87,9 +87,18 @@ class Evaluator(Protocol):
 
 
 class Scheme(Protocol):
-    """Keys, encryption and decryption for one ring. Holds no key itself."""
+    """Keys, encryption and decryption for one ring. Holds no key itself.
+
+    Attributes
+    ----------
+    ring : Ring
+        The ring.
+    name : str
+        What an estimator's ``backend`` calls it.
+    """
 
     ring: Ring
+    name: str
 
     def generate(self, elements: Sequence[int]) -> KeyPair:
         """Fresh keys, with an automorphism key for every Galois element."""

@@ -27,7 +27,6 @@ from .embedding import (
 )
 from .parameters import Ring
 
-
 _SECRET = b"simulated secret key"
 
 
@@ -67,6 +66,8 @@ class SimulatedScheme:
     errors : bool, default=False
         Whether to add errors of the size that the ring would cause.
     """
+
+    name = "simulated"
 
     def __init__(self, ring: Ring, errors: bool = False):
         self.ring = ring

@@ -154,6 +154,7 @@ class PrivacyLedger:
         neighboring: str,
         digest: str = "",
         seeded: bool = False,
+        token: str | None = None,
     ) -> str:
         """Pay for a mechanism before its first release.
 
@@ -169,6 +170,8 @@ class PrivacyLedger:
             The plan's.
         seeded : bool
             Whether the noise comes from a seed and protects nothing.
+        token : str, optional
+            A random name for the entry, for who may ask twice: the same mechanism is paid once.
 
         Returns
         -------
@@ -178,7 +181,8 @@ class PrivacyLedger:
         Raises
         ------
         BudgetExceeded
-            If the budget does not pay. Nothing is written then.
+            If the budget does not pay, or the entry of that name was settled: its mechanism is
+            over. Nothing is written then.
         ValueError
             If the ledger's entries are for another neighbouring relation, or `releases` has
             figures that none can have.
@@ -195,7 +199,7 @@ class PrivacyLedger:
                     )
             entry = LedgerEntry(
                 number=len(entries) + 1,
-                token=uuid.uuid4().hex,
+                token=token or uuid.uuid4().hex,
                 time=datetime.now(timezone.utc),
                 mechanism=mechanism,
                 dataset=self.dataset,
@@ -206,6 +210,10 @@ class PrivacyLedger:
                 error_probability=float(releases.error_probability),
                 discreteness=float(releases.discreteness),
             )
+            for paid in entries:
+                if paid.token == entry.token:
+                    _require_same(paid, entry)
+                    return entry.token
             self._require(Composition.of(entries), Composition.of([*entries, entry]), mechanism)
             write(connection, entry)
             return entry.token
@@ -275,6 +283,16 @@ def _require_possible(releases: Releases) -> None:
             "a mechanism must have at least one release, a positive squared_mu, and costs that "
             f"are finite and not negative, got n_releases={n!r}, squared_mu={squared_mu!r}, "
             f"error_probability={costs[0]!r}, discreteness={costs[1]!r}."
+        )
+
+
+def _require_same(paid: LedgerEntry, entry: LedgerEntry) -> None:
+    """Whether an entry of the same name pays for a mechanism that is to be paid for again."""
+    figures = [(one.digest, one.squared_mu, one.n_releases) for one in (paid, entry)]
+    if figures[0] != figures[1]:
+        raise BudgetExceeded(
+            f"{paid.mechanism} was paid for under this name and is over, or was another one; "
+            "start a new run."
         )
 
 

@@ -21,7 +21,7 @@ from ..privacy.frame import Frame
 from ..privacy.noise import RandomBytes, discrete_gaussian
 from ..privacy.statistics import integer_sums
 from . import messages
-from .dataset import EncryptedDataset
+from .dataset import EncryptedDataset, Shard
 from .models import model_of
 from .preparation import plain_frame, unpack_frame
 from .schemes import plan_scheme
@@ -221,7 +221,13 @@ class DataOwner:
             for plain in self._model.pack(rows, targets)
         ]
         return messages.pack(
-            "rows", self.plan.digest, sections, owner=self._owner, chunk=index, n_samples=len(rows)
+            "rows",
+            self.plan.digest,
+            sections,
+            run=self._run,
+            owner=self._owner,
+            chunk=index,
+            n_samples=len(rows),
         )
 
     def dataset(self, X, targets: NDArray) -> EncryptedDataset:
@@ -232,9 +238,13 @@ class DataOwner:
         curvature = ()
         if self.plan.preparation.curvature:
             curvature = (self.statistic("curvature", X),)
-        chunks = tuple(self.encrypt(X, targets))
+        length, n_samples = self._model.rows_per_chunk, X.shape[0]
+        shards = tuple(
+            Shard(self._owner, i, min(length, n_samples - i * length), message)
+            for i, message in enumerate(self.encrypt(X, targets))
+        )
         noise = tuple(self.noise(step) for step in range(self.plan.optimizer.max_iter))
-        return EncryptedDataset(self.plan.digest, X.shape[0], chunks, (noise,), curvature)
+        return EncryptedDataset(self.plan.digest, n_samples, shards, (noise,), curvature)
 
     def noise(self, step: int) -> bytes:
         """This owner's share of the noise of one step, encrypted; each step only once.

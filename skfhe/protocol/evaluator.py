@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
-from ..circuits.arithmetic import Arithmetic
+from ..circuits.running import RunningSums
 from ..crypto.backend import Scheme
 from ..exceptions import PlanMismatch
 from ..plan import TrainingPlan
 from . import messages
+from .checkpoint import Checkpoint
+from .dataset import Shard
+from .mapping import Task, added, mapped_sums, n_workers, parts
 from .models import model_of
+from .places import StoredMessage
 from .schemes import plan_scheme
+from .worker import Worker
+
+# What a process keeps of stored shards between steps, unless told otherwise.
+CACHE_BYTES = 2e9
 
 
 class Evaluator:
@@ -25,6 +35,15 @@ class Evaluator:
         The key holder's message with relinearisation and automorphism keys.
     scheme : Scheme, optional
         The backend; by default the encrypted one.
+    checkpoint : Checkpoint, optional
+        Keeps answers; a `FolderCheckpoint` outlives the process. By default all ends with it.
+    step : int, default=0
+        The step that the run has come to.
+    n_jobs : int, default=None
+        Processes that steps over stored shards are spread over, by joblib and as
+        `joblib.parallel_config` says; None for one, or what that says.
+    cache_bytes : float, default=2e9
+        What each process keeps of stored shards between steps, in bytes of loaded ciphertexts.
 
     Attributes
     ----------
@@ -32,46 +51,70 @@ class Evaluator:
         Whether an owner has said that its noise came from a seed.
     """
 
-    def __init__(self, plan: TrainingPlan, evaluation_keys: bytes, scheme: Scheme | None = None):
+    def __init__(
+        self,
+        plan: TrainingPlan,
+        evaluation_keys: bytes,
+        scheme: Scheme | None = None,
+        *,
+        checkpoint: Checkpoint | None = None,
+        step: int = 0,
+        n_jobs: int | None = None,
+        cache_bytes: float = CACHE_BYTES,
+    ):
         self.plan = plan
         self._model = model_of(plan)
         header, (keys,) = messages.unpack(
             evaluation_keys, "evaluation keys", plan.digest, n_sections=1
         )
         self._run = header["run"]
-        self._backend = (scheme or plan_scheme(plan)).evaluator(keys)
-        self._arithmetic = Arithmetic(self._backend, plan.encryption.waterline)
-        self._chunks: list[Any] = []
+        self._scheme = scheme or plan_scheme(plan)
+        self._backend = self._scheme.evaluator(keys)
+        self._checkpoint = checkpoint or Checkpoint()
+        self._keys = self._checkpoint.keep_keys(evaluation_keys)
+        self._n_jobs = n_jobs
+        self._cache_bytes = cache_bytes
+        self._worker = Worker(plan, self._backend, self._run, cache_bytes)
+        self._shards: list[Shard] = []
         self._admitted: set[tuple[int, int]] = set()
         self._rows = 0
-        self._next_step = 0
         self.noise_seeded = False
+        kept = self._kept("step", "gradient")
+        self._next_step = max(step, kept[1]["step"] + 1) if kept else step
 
     def __reduce__(self):
         raise TypeError("an evaluator does not pickle; build one from the evaluation keys.")
 
-    def load(self, chunks: Iterable[bytes]) -> None:
-        """Take in encrypted rows and make their low-level copies, once for all steps.
+    def load(self, rows: Iterable[bytes | Shard]) -> None:
+        """Take in encrypted rows, once for all steps.
+
+        Messages are loaded now; shards in files when they are needed.
 
         Raises
         ------
         MessageError, PlanMismatch
-            If a message is malformed, belongs to another plan, comes twice or holds more rows
-            than the plan.
+            If a message is malformed, belongs to another plan or run, comes twice or holds more
+            rows than the plan.
         """
-        model, digest = self._model, self.plan.digest
-        for message in chunks:
-            header, sections = messages.unpack(message, "rows", digest, model.n_sections)
-            self._require_admissible(header)
-            ciphertexts = [self._backend.load(section) for section in sections]
-            self._admitted.add((header["owner"], header["chunk"]))
-            self._rows += header["n_samples"]
-            self._chunks.append(model.chunk(self._backend, ciphertexts))
+        for item in rows:
+            shard = item if isinstance(item, Shard) else self._shard(item)
+            self._require_admissible(shard)
+            if isinstance(shard.message, bytes):
+                self._worker.chunk(shard)
+                shard = replace(shard, message=b"")  # the worker has it
+            self._admitted.add((shard.owner, shard.chunk))
+            self._rows += shard.n_samples
+            self._shards.append(shard)
 
-    def _require_admissible(self, header: dict[str, Any]) -> None:
+    def _shard(self, message: bytes) -> Shard:
+        """A shard from the header of its message."""
+        header, _ = messages.unpack(message, "rows", self.plan.digest, self._model.n_sections)
+        return Shard(*(header.get(name) for name in ("owner", "chunk", "n_samples")), message)
+
+    def _require_admissible(self, shard: Shard) -> None:
         """Take every chunk once: a row that is counted twice would count for two."""
         problem, model, owners = self.plan.problem, self._model, self.plan.guarantee.n_owners
-        owner, chunk, rows = (header.get(name) for name in ("owner", "chunk", "n_samples"))
+        owner, chunk, rows = shard.owner, shard.chunk, shard.n_samples
         if not (
             all(type(value) is int for value in (owner, chunk, rows))
             and 0 <= owner < owners
@@ -105,19 +148,28 @@ class Evaluator:
         statistic = self.plan.preparation.statistics.get(name)
         if statistic is None:
             raise PlanMismatch(f"the plan has no statistic {name!r}.")
+        request, kept = _digest(shares), self._kept(name, "statistics")
+        if kept is not None:
+            reply, header = kept
+            if header["request"] != request:
+                raise PlanMismatch(f"{name} was added up before, from other shares.")
+            return reply
         n_sections = statistic.n_ciphertexts(self.plan.encryption.poly_modulus_degree)
         total: list[Any] = []
         for sections in self._shares("statistic", shares, n_sections, name=name):
             loaded = [self._backend.load(section) for section in sections]
             total = [*map(self._backend.add, total, loaded)] if total else loaded
-        return messages.pack(
+        reply = messages.pack(
             "statistics",
             self.plan.digest,
             [self._backend.save(part) for part in total],
             run=self._run,
             name=name,
             seeded=self.noise_seeded,
+            request=request,
         )
+        self._checkpoint.keep(name, reply)
+        return reply
 
     def _shares(
         self, kind: str, shares: Sequence[bytes], n_sections: int, **bound: Any
@@ -138,12 +190,12 @@ class Evaluator:
         return [sections for _, sections in opened]
 
     def step(self, weights: bytes, noise: Sequence[bytes]) -> bytes:
-        """One encrypted, noised gradient sum.
+        """The encrypted, noised gradient sum of one step; the same if asked again.
 
         Parameters
         ----------
         weights : bytes
-            The key holder's message: encrypted weights and indices into the plan's tables.
+            The key holder's message.
         noise : sequence of bytes
             One message of every owner, for this very run and step.
 
@@ -156,9 +208,14 @@ class Evaluator:
         ------
         PlanMismatch
             If a message belongs to another plan, run or step.
+        WorkersLost
+            If processes that the step was spread over were lost in every attempt.
         """
-        backend, digest = self._backend, self.plan.digest
-        if not self._chunks:
+        request, kept = _digest([weights, *noise]), self._kept("step", "gradient")
+        if kept is not None and kept[1]["request"] == request:
+            return kept[0]
+        digest = self.plan.digest
+        if not self._shards:
             raise PlanMismatch("there are no rows yet: load the encrypted data set first.")
         bound = {"run": self._run, "step": self._next_step}
         header, sections = messages.unpack(
@@ -172,11 +229,43 @@ class Evaluator:
         ):
             raise PlanMismatch("the weights name an entry that the plan's tables lack.")
         shares = self._shares("noise", noise, 1, step=self._next_step)
-        loaded = [backend.load(section) for section in sections]
-        total = self._model.running_sums(self._arithmetic, indices, loaded).gradient(self._chunks)
+        total = self._sums(tuple(indices), tuple(map(bytes, sections))).merged()
         for (share,) in shares:
-            total = backend.add(total, backend.load(share))
-        self._next_step += 1
-        return messages.pack(
-            "gradient", digest, [backend.save(total)], seeded=self.noise_seeded, **bound
+            total = self._backend.add(total, self._backend.load(share))
+        reply = messages.pack(
+            "gradient",
+            digest,
+            [self._backend.save(total)],
+            seeded=self.noise_seeded,
+            request=request,
+            **bound,
         )
+        self._checkpoint.keep("step", reply)
+        self._next_step += 1
+        return reply
+
+    def _kept(self, name: str, kind: str) -> tuple[bytes, dict[str, Any]] | None:
+        """The last answer of a name, with its header, so that no noise is used twice."""
+        kept = self._checkpoint.answer(name)
+        if kept is None:
+            return None
+        return kept, messages.unpack(kept, kind, self.plan.digest, run=self._run)[0]
+
+    def _sums(self, indices: tuple[int, ...], weights: tuple[bytes, ...]) -> RunningSums:
+        """The step's sums, by this process or by several."""
+        stored = all(isinstance(shard.message, StoredMessage) for shard in self._shards)
+        workers = n_workers(self._n_jobs) if stored else 1
+        if workers == 1:
+            return self._worker.sums(self._shards, indices, weights)
+        plan, name = self.plan.to_json(), self._scheme.name
+        tasks = [
+            Task(plan, self._keys, self._run, name, self._cache_bytes, indices, weights, part)
+            for part in parts(self._shards, workers)
+        ]
+        return added(self._worker.empty(indices, weights), mapped_sums(tasks, self._n_jobs))
+
+
+def _digest(request: Sequence[bytes]) -> str:
+    """What tells a repeated request from another."""
+    digests = [hashlib.sha256(message).digest() for message in request]
+    return hashlib.sha256(b"".join(digests)).hexdigest()

@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -83,7 +83,9 @@ class FolderState(RunState):
                 self.burn()  # it may have been interrupted
         except (ValueError, TypeError, OSError) as error:
             self.close()
-            raise StateError(f"the key holder's folder {self.folder} is damaged: {error}") from None
+            raise StateError(
+                f"the key holder's folder {self.folder} is damaged: {error}"
+            ) from None
         except BaseException:
             self.close()
             raise
@@ -136,9 +138,9 @@ class FolderState(RunState):
             return None
         return read_secret(path, self.plan.digest, self.run, self._passphrase)
 
-    def keep_secret(self, secret: bytes) -> None:
+    def keep_secret(self, secret: Callable[[], bytes]) -> None:
         path = self.folder / "secret.key"
-        write_secret(path, secret, self.plan.digest, self.run, self._passphrase)
+        write_secret(path, secret(), self.plan.digest, self.run, self._passphrase)
 
     def burn(self) -> None:
         with self._transaction() as journal:
@@ -147,15 +149,18 @@ class FolderState(RunState):
         erase(self.folder / "secret.key")
         erase(self.folder / "secret.key.new")
 
-    def message(self, name: str) -> bytes | None:
-        path = self.folder / f"{name}.skfhe"
+    def kept(self, name: str) -> bytes | None:
+        path = self._path(name)
         return path.read_bytes() if path.exists() else None
 
-    def keep_message(self, name: str, data: bytes) -> None:
+    def keep(self, name: str, data: bytes) -> None:
         try:
-            write_private(self.folder / f"{name}.skfhe", data)
+            write_private(self._path(name), data)
         except OSError as error:
             raise _unwritable(error) from None
+
+    def _path(self, name: str) -> Path:
+        return self.folder / f"{name.replace(' ', '-')}.skfhe"
 
     def begin(self, release: Release) -> None:
         row = (
@@ -200,15 +205,11 @@ class FolderState(RunState):
             raise _unwritable(error) from None
 
 
-def _release(name: str, request: str, seeded: int, certified: str, values: bytes | None) -> Release:
-    fields = json.loads(certified)
-    return Release(
-        json.loads(name),
-        request,
-        bool(seeded),
-        fields and (tuple(fields[0]), *fields[1:]),
-        None if values is None else np.frombuffer(values, dtype="<f8"),
-    )
+def _release(
+    name: str, request: str, seeded: int, certified: str, values: bytes | None
+) -> Release:
+    found = None if values is None else np.frombuffer(values, dtype="<f8")
+    return Release(json.loads(name), request, bool(seeded), json.loads(certified), found)
 
 
 def _unwritable(error: Exception) -> StateError:

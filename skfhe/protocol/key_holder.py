@@ -3,64 +3,40 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import astuple
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..crypto.backend import Encryptor, Scheme
-from ..exceptions import KeyBurned, PlanMismatch
+from ..crypto.backend import Encryptor, KeyPair, Scheme
+from ..exceptions import KeyBurned, PlanMismatch, StateError
 from ..plan import TrainingPlan
 from ..planning import check_plan
-from ..privacy.guarantee import PrivacyGuarantee
 from ..privacy.ledger import PrivacyLedger
 from ..privacy.releases import ReleaseLedger
 from ..privacy.statistics import largest
 from . import messages
-from .models import Certified, model_of
-from .models.base import Optimizer, Weights
-from .preparation import fitted_frame, pack_frame, plain_frame
+from .account import Account
+from .course import Course, StepRecord
+from .models import Certified
+from .outcome import Released, RunStatus, pack_outcome
+from .preparation import pack_frame
 from .schemes import plan_scheme
-
-
-@dataclass(frozen=True)
-class StepRecord:
-    """What a step may tell: functions of released values and of the plan alone.
-
-    Attributes
-    ----------
-    gradient_norm : float
-        Norm of the noised mean gradient.
-    weight_norm : float
-        Norm of the weights (for rows of norm one) after the step.
-    interval : float
-        Radius of the approximation used.
-    contribution : float
-        S: the bound on one row's contribution that was used.
-    split : float
-        What the hidden layer's gradient was divided by in addition; 1 for the linear model.
-    """
-
-    gradient_norm: float
-    weight_norm: float
-    interval: float
-    contribution: float
-    split: float
+from .state import Release, RunState
 
 
 class KeyHolder:
     """Holds the secret key and the ledger of one run.
 
-    Every release is paid for before it is decrypted, and nothing is decrypted twice. Whatever
-    goes wrong after that, a ciphertext that does not decrypt or a vector outside what the plan
-    makes possible, ends the run and destroys the key: it is the sign of a dishonest evaluator,
-    and a refusal that could be repeated would be an oracle. That a ciphertext carries its noise
-    is what an evaluator who follows the protocol sees to; the key holder cannot tell.
+    Every release is paid for and written down before it is decrypted, and no second ciphertext is
+    ever decrypted for it. A ciphertext that does not decrypt or a vector outside what the plan
+    makes possible ends the run and destroys the key: it is the sign of a dishonest evaluator, and
+    a refusal that could be repeated would be an oracle. That a ciphertext carries its noise is
+    what an evaluator who follows the protocol sees to; the key holder cannot tell.
 
     Parameters
     ----------
@@ -75,6 +51,10 @@ class KeyHolder:
         What the ledger calls the run.
     seeded : bool, default=False
         Whether the noise will come from a seed: the ledger is then charged without limit.
+    state : RunState, optional
+        Where key and releases are kept. A `FolderState` outlives the process: a key holder made
+        from the same folder goes on where the last one stopped, with the same key, and pays
+        nothing again. By default all ends with the process.
 
     Attributes
     ----------
@@ -84,8 +64,6 @@ class KeyHolder:
         Random name of this run, which noise and messages are bound to.
     releases : ReleaseLedger
         Which of the plan's releases have been paid for.
-    records : list of StepRecord
-        One per step.
     noise_seeded : bool
         Whether an owner has said that noise of this run came from a seed.
     """
@@ -98,6 +76,7 @@ class KeyHolder:
         ledger: PrivacyLedger | None = None,
         mechanism: str = "KeyHolder",
         seeded: bool = False,
+        state: RunState | None = None,
     ):
         check_plan(plan)
         self.plan = plan
@@ -105,35 +84,54 @@ class KeyHolder:
         self._seeded = seeded
         self._process = os.getpid()
         self.scheme = scheme or plan_scheme(plan)
-        self.run = os.urandom(16).hex()
+        self._state = RunState() if state is None else state
+        self.run = self._state.run
         self.releases = ReleaseLedger(plan.guarantee.n_releases)
-        self.records: list[StepRecord] = []
         self.noise_seeded = False
-        self._model = model_of(plan)
-        self._frame = None if plan.preparation.moments else plain_frame(plan)
-        self._unprepared = [*plan.preparation.statistics]
-        self._optimizer: Optimizer | None = None
-        if not self._unprepared:
-            self._optimizer = self._model.optimizer(self._frame, None)
-        self._entry = ledger and ledger.debit(
-            mechanism,
-            PrivacyGuarantee.of(plan, plan.guarantee.n_releases, guaranteed=not seeded),
-            neighboring=plan.certificate.neighboring,
-            digest=plan.digest,
-            seeded=seeded,
-        )
-        try:
-            self._keys = self.scheme.generate(self._model.elements)
-            self._encryptor: Encryptor | None = self._keys.encryptor()
-        except BaseException:
-            # Nothing can be released without a key, and nobody could settle this later.
-            if self._entry is not None:
-                ledger.settle(self._entry, 0, 0.0)
-            raise
-        self._step = 0
-        self._weights: bytes | None = None
+        self._course = Course(plan)
+        self._answered: set[str] = set()
         self._certified: Certified | None = None
-        self._answered: str | None = None
+        self._weights: bytes | None = None
+        self._keys: KeyPair | None = None
+        self._encryptor: Encryptor | None = None
+        self._account = Account(plan, ledger, self._state.token, mechanism, seeded)
+        self._resume()
+        if self._state.burned or self.done:
+            self.burn()
+        else:
+            self._account.pay()
+            self._open()
+
+    def _resume(self) -> None:
+        """Take the course of the releases that the state has, with the values that it has."""
+        for release in self._state.releases():
+            self.noise_seeded |= release.seeded
+            self.releases.spend(release.name, release.request)
+            if release.values is not None:
+                self._take(release, release.values, _certified(release.certified))
+        kept = self._state.kept("weights")
+        if kept is not None:
+            header, (weights,) = messages.unpack(kept, "sent weights", self.plan.digest, 1)
+            if header["step"] == self._course.step:
+                self._weights, self._certified = bytes(weights), _certified(header["certified"])
+
+    def _open(self) -> None:
+        """The state's key, or a fresh one for a run that has not begun."""
+        try:
+            secret, elements = self._state.secret(), self._course.model.elements
+            if secret is not None:
+                self._keys = self.scheme.restore(elements, secret)
+            elif self.releases.spent:
+                raise StateError("the run has begun, but its secret key is gone; start a new run.")
+            else:
+                self._keys = self.scheme.generate(elements)
+                self._state.keep_secret(self._keys.secret_key)
+            self._encryptor = self._keys.encryptor()
+        except (StateError, KeyBurned):
+            raise  # storage or a passphrase is missing: mended, the run goes on
+        except BaseException:
+            self.burn()  # nothing can be released, and nobody could settle this later
+            raise
 
     def __enter__(self) -> KeyHolder:
         return self
@@ -142,20 +140,40 @@ class KeyHolder:
         self.burn()
 
     def __repr__(self) -> str:
-        return f"KeyHolder(plan={self.plan.digest[:12]}, step={self._step})"
+        return f"KeyHolder(plan={self.plan.digest[:12]}, step={self._course.step})"
 
     def __reduce__(self):
         raise TypeError("a key holder does not pickle: it holds a secret key.")
 
+    def status(self) -> RunStatus:
+        """Where the run stands; public."""
+        statistics, left = self.plan.preparation.statistics, self._course.unprepared
+        return RunStatus(
+            run=self.run,
+            plan=self.plan.digest,
+            prepared=tuple(name for name in statistics if name not in left),
+            step=self._course.step,
+            n_steps=self.plan.optimizer.max_iter,
+            done=self.done,
+            burned=self._encryptor is None,
+        )
+
     def evaluation_keys(self) -> bytes:
         """Relinearisation and automorphism keys, for the evaluator."""
-        keys = self._keys.evaluation_keys()
-        return messages.pack("evaluation keys", self.plan.digest, [keys], run=self.run)
+        return self._published("evaluation keys", lambda: self._keys.evaluation_keys())
 
     def public_key(self) -> bytes:
         """The encryption key, for data owners."""
-        key = self._keys.public_key()
-        return messages.pack("public key", self.plan.digest, [key], run=self.run)
+        return self._published("public key", lambda: self._keys.public_key())
+
+    def _published(self, kind: str, make: Callable[[], bytes]) -> bytes:
+        """A message of keys: the same again where the state keeps it."""
+        data = self._state.kept(kind)
+        if data is None:
+            self._alive()
+            data = messages.pack(kind, self.plan.digest, [make()], run=self.run)
+            self._state.keep(kind, data)
+        return data
 
     def encryptor(self) -> Encryptor:
         """Symmetric encryption, for the single owner who is the key holder too."""
@@ -177,60 +195,58 @@ class KeyHolder:
         """
         if not self._new(reply):
             return
-        if not self._unprepared:
+        if not self._course.unprepared:
             raise PlanMismatch("the plan has no statistic that is still to be released.")
-        name = self._unprepared[0]
+        name = self._course.unprepared[0]
         statistic = self.plan.preparation.statistics[name]
         n_sections = statistic.n_ciphertexts(self.plan.encryption.poly_modulus_degree)
-        sections = self._unpack(reply, "statistics", n_sections, name=name)
+        sections, release = self._unpack(reply, "statistics", n_sections, name, name=name)
         unit = largest(name, self.plan.problem, statistic.grid_bits)
         level, noise = self.plan.encryption.product_level, statistic.noise_units
         with self._burning_on_failure():
-            sums = self._decrypt(name, sections, level, 1.0, unit, noise)[: statistic.length]
-            self._unprepared.pop(0)
-            if name == "moments":
-                self._frame = fitted_frame(self.plan, sums)
-            if not self._unprepared:
-                curvature = sums if name == "curvature" else None
-                self._optimizer = self._model.optimizer(self._frame, curvature)
-        self._answered = hashlib.sha256(reply).hexdigest()
+            values = self._decrypt(release, sections, level, 1.0, unit, noise)
+            self._take(release, values, None)
 
     def frame(self) -> bytes:
         """How rows are to be stored, for the owners' `adopt`; public."""
-        if self._frame is None:
+        if self._course.frame is None:
             raise PlanMismatch("the frame is made from the moments: release these first.")
-        return pack_frame(self._frame, self.plan, self.run)
+        return pack_frame(self._course.frame, self.plan, self.run)
 
     @property
     def done(self) -> bool:
         """Whether every step has been taken."""
-        return self._step == self.plan.optimizer.max_iter
+        return self._course.done
+
+    @property
+    def records(self) -> list[StepRecord]:
+        """One per step: what it may tell."""
+        return self._course.records
 
     def weights(self) -> bytes:
         """Encrypted weights for the next step; the same message if asked again."""
-        encryptor = self._alive()
+        encryptor, course = self._alive(), self._course
         if self.done:
-            raise PlanMismatch(f"all {self._step} steps of the plan are done; use result().")
-        if self._optimizer is None:
-            raise PlanMismatch(f"the plan releases {self._unprepared} first: use prepare().")
+            raise PlanMismatch(f"all {course.step} steps of the plan are done; use result().")
+        if course.optimizer is None:
+            raise PlanMismatch(f"the plan releases {course.unprepared} first: use prepare().")
         if self._weights is None:
             with self._burning_on_failure():
-                self._weights = self._encrypted(encryptor, self._optimizer.point)
+                self._weights = self._encrypted_weights(encryptor)
         return self._weights
 
-    def _encrypted(self, encryptor: Encryptor, point: Weights) -> bytes:
-        """The message of the weights at a point, which is certified first."""
-        used = self.plan.encryption
-        self._certified = self._model.certify(point)
-        packed, top = self._model.weights(point, self._certified), len(used.primes) - 2
-        return messages.pack(
-            "weights",
-            self.plan.digest,
-            [encryptor.encrypt(slots, used.scale, top) for slots in packed],
-            run=self.run,
-            step=self._step,
-            indices=self._certified.indices,
-        )
+    def _encrypted_weights(self, encryptor: Encryptor) -> bytes:
+        """The message of the weights at the next point, which is certified first."""
+        used, model, point = self.plan.encryption, self._course.model, self._course.optimizer.point
+        digest, step, certified = self.plan.digest, self._course.step, model.certify(point)
+        packed, top = model.weights(point, certified), len(used.primes) - 2
+        sections = [encryptor.encrypt(slots, used.scale, top) for slots in packed]
+        bound = {"run": self.run, "step": step, "indices": certified.indices}
+        data = messages.pack("weights", digest, sections, **bound)
+        own = {"step": step, "certified": astuple(certified)}
+        self._state.keep("weights", messages.pack("sent weights", digest, [data], **own))
+        self._certified = certified
+        return data
 
     def release(self, reply: bytes) -> None:
         """Decrypt one noised gradient sum and take a step with it.
@@ -249,35 +265,29 @@ class KeyHolder:
         KeyBurned
             If the decrypted vector is impossible under the plan; the step is paid for and the
             key destroyed.
+        StateError
+            If the state could not be written; the same reply may be sent again.
         """
         if not self._new(reply):
             return
-        sections = self._unpack(reply, "gradient", 1, step=self._step)
-        if self._weights is None:
-            raise PlanMismatch(f"step {self._step} has not begun: send weights() first.")
+        step = self._course.step
+        sections, release = self._unpack(reply, "gradient", 1, step, step=step)
+        if self._certified is None:
+            raise PlanMismatch(f"step {step} has not begun: send weights() first.")
         scale, noise = self.plan.encryption.output_scale, self.plan.encryption.noise_units
-        unit = scale / self._model.output_norm
+        unit = scale / self._course.model.output_norm
         with self._burning_on_failure():
-            coefficients = self._decrypt(self._step, sections, 0, scale, unit, noise)
-            self._take(self._model.sums(coefficients / scale, self._certified))
-        self._answered = hashlib.sha256(reply).hexdigest()
+            values = self._decrypt(release, sections, 0, scale, unit, noise)
+            self._take(release, values, self._certified)
         if self.done:
             self.burn()
 
-    def _take(self, gradient_sum: Weights) -> None:
-        """One optimiser step with released sums."""
-        self._optimizer.update(gradient_sum)
-        self.records.append(
-            StepRecord(
-                gradient_norm=self._model.norm(gradient_sum) / self.plan.problem.n_samples,
-                weight_norm=self._model.norm(self._optimizer.point),
-                interval=self._certified.interval,
-                contribution=self._certified.contribution,
-                split=self._certified.split,
-            )
-        )
-        self._step += 1
-        self._weights = None
+    def _take(self, release: Release, values: NDArray, certified: Certified | None) -> None:
+        """Go on with a release that has happened."""
+        self._course.take(release.name, values, certified)
+        self.releases.settle()
+        self._answered.add(release.request)
+        self._certified = self._weights = None
 
     def result(self) -> Any:
         """The released model.
@@ -285,12 +295,12 @@ class KeyHolder:
         The linear one is its weights for rows as they are given, of shape (n_columns, n_outputs),
         the intercept last if there is one; a network is a `ReleasedNetwork`.
         """
-        if not self.done:
-            raise PlanMismatch(
-                f"the model is released after all {self.plan.optimizer.max_iter} steps, "
-                f"{self._step} are done."
-            )
-        return self._model.released(self._frame, self._optimizer.result())
+        return self._course.result()
+
+    def outcome(self) -> bytes:
+        """The released model as a message; public."""
+        released = Released(self.result(), self.records, not self.noise_seeded)
+        return pack_outcome(released, self.plan, self.run)
 
     def burn(self) -> None:
         """Destroy the secret key, in the encryptor that was given out too; the run is over.
@@ -298,22 +308,27 @@ class KeyHolder:
         The ledger gets back what was not released: without a key nothing can follow. A fork
         of this process has a copy of the key, but refuses to use it.
         """
-        self._keys.destroy()
+        if self._keys is not None:
+            self._keys.destroy()
         if self._encryptor is not None:
             self._encryptor.destroy()
         self._encryptor = None
-        if self._entry is not None and not self.done and self._process == os.getpid():
-            spent = self.releases.spent
-            seeded = self._seeded and spent
-            squared_mu = math.inf if seeded else self.plan.squared_mu_of(spent)
-            self.ledger.settle(self._entry, len(spent), squared_mu)
-            self._entry = None
+        if self._process != os.getpid():
+            return
+        self._state.burn()
+        if not self.done:
+            self._account.settle(self.releases.spent)
 
     @contextmanager
     def _burning_on_failure(self) -> Iterator[None]:
-        """Whatever goes wrong once a reply is to be decrypted ends the run."""
+        """Whatever goes wrong once a reply is to be decrypted ends the run.
+
+        But for a state that cannot be written: the same reply gets the same values later.
+        """
         try:
             yield
+        except StateError:
+            raise
         except BaseException:
             self.burn()
             raise
@@ -330,7 +345,7 @@ class KeyHolder:
 
     def _decrypt(
         self,
-        release: str | int,
+        release: Release,
         ciphertexts: list[memoryview],
         level: int,
         scale: float,
@@ -342,27 +357,29 @@ class KeyHolder:
         Every row contributes at most a unit, and noise stays within a dozen deviations; whatever
         exceeds them both is refused.
         """
-        self.releases.spend(release)
+        self.releases.spend(release.name, release.request)
+        self._state.begin(release)
         values = np.concatenate([self._keys.decrypt(one, level, scale) for one in ciphertexts])
         noise = noise_units * self.plan.guarantee.noise_excess
         if np.max(np.abs(values)) > 1.1 * self.plan.problem.n_samples * unit + 12 * noise:
-            name = release if isinstance(release, str) else f"step {release}"
+            name = release.name if isinstance(release.name, str) else f"step {release.name}"
             raise KeyBurned(
                 f"{name} decrypted to something that no data within the plan's row bound can "
                 "give; the run has ended and its key is destroyed."
             )
+        self._state.finish(release.name, values)
         return values
 
     def _new(self, reply: bytes) -> bool:
-        """Whether a reply is not the one that was answered last; refused once the key is gone."""
-        if hashlib.sha256(reply).hexdigest() == self._answered:
+        """Whether a reply has not been answered; refused once the key is gone."""
+        if hashlib.sha256(reply).hexdigest() in self._answered:
             return False
         self._alive()
         return True
 
     def _unpack(
-        self, reply: bytes, kind: str, n_sections: int, **expected: Any
-    ) -> list[memoryview]:
+        self, reply: bytes, kind: str, n_sections: int, release: str | int, **expected: Any
+    ) -> tuple[list[memoryview], Release]:
         """The ciphertexts of a reply to this run, whose noise the ledger was charged for."""
         header, sections = messages.unpack(
             reply, kind, self.plan.digest, n_sections, run=self.run, **expected
@@ -374,4 +391,10 @@ class KeyHolder:
                 "the key holder with seeded=True, or the noise with the operating system's bytes."
             )
         self.noise_seeded |= seeded
-        return sections
+        certified = self._certified and astuple(self._certified)
+        return sections, Release(release, hashlib.sha256(reply).hexdigest(), seeded, certified)
+
+
+def _certified(fields: Sequence[Any] | None) -> Certified | None:
+    """From its fields, as JSON or a state has them."""
+    return fields and Certified(tuple(fields[0]), *fields[1:])

@@ -132,7 +132,7 @@ def train_encrypted(
             if key_holder.plan.preparation.curvature:
                 key_holder.prepare(evaluator.aggregate("curvature", dataset.curvature))
         with costs.phase("load"):
-            evaluator.load(dataset.chunks)
+            evaluator.load(dataset.shards)
             costs.data_bytes = dataset.n_bytes
         return _train(evaluator, key_holder, dataset.noise_of, costs, verbose)
 

@@ -9,7 +9,9 @@ same request may have it.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from numpy.typing import NDArray
 
@@ -26,7 +28,7 @@ class Release:
         SHA-256 of the evaluator's message, in hexadecimal.
     seeded : bool
         Whether an owner has said that its noise came from a seed.
-    certified : tuple or None
+    certified : sequence or None
         The fields of a step's `skfhe.protocol.models.Certified`.
     values : ndarray or None
         The decrypted coefficients, noise included; None before they were decrypted.
@@ -35,7 +37,7 @@ class Release:
     name: str | int
     request: str
     seeded: bool
-    certified: tuple | None = None
+    certified: Sequence[Any] | None = None
     values: NDArray | None = None
 
 
@@ -56,27 +58,25 @@ class RunState:
         self.run = os.urandom(16).hex()
         self.token = os.urandom(16).hex()
         self.burned = False
-        self._messages: dict[str, bytes] = {}
         self._releases: dict[str | int, Release] = {}
 
     def secret(self) -> bytes | None:
         """The secret key of an earlier process; None if there was none."""
         return None
 
-    def keep_secret(self, secret: bytes) -> None:
-        """Keep the secret key until the run is burned: where the state outlives the process."""
+    def keep_secret(self, secret: Callable[[], bytes]) -> None:
+        """Keep the secret key until the run is burned, where the state outlives the process."""
 
     def burn(self) -> None:
         """Destroy the secret key; before anything else of the end of a run is done."""
         self.burned = True
 
-    def message(self, name: str) -> bytes | None:
-        """A public message that is to be the same whenever it is asked for."""
-        return self._messages.get(name)
+    def kept(self, name: str) -> bytes | None:
+        """A message that an earlier process has sent; None if there is none."""
+        return None
 
-    def keep_message(self, name: str, data: bytes) -> None:
-        """Keep one, in the place of an earlier one."""
-        self._messages[name] = data
+    def keep(self, name: str, data: bytes) -> None:
+        """Keep a message before it is sent, in the place of an earlier one of the name."""
 
     def begin(self, release: Release) -> None:
         """Enter a release before it is decrypted; again if the same request is repeated."""

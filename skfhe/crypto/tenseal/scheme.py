@@ -21,6 +21,8 @@ class TensealScheme:
         The checked parameters.
     """
 
+    name = "tenseal"
+
     def __init__(self, ring: Ring):
         self.ring = ring
         seal_context(ring)

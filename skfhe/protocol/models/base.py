@@ -128,8 +128,21 @@ class Model(Protocol):
     def released(self, frame: Frame, weights: Weights) -> Any:
         """The model to release, from weights for stored rows."""
 
+    def arrays(self, released: Any) -> list[NDArray]:
+        """A released model as arrays."""
+
+    def from_arrays(self, arrays: Sequence[NDArray]) -> Any:
+        """A released model from its arrays; a ValueError if they are not of its shapes."""
+
     def norm(self, weights: Weights) -> float:
         """L2 norm over all weights."""
+
+
+def require_shapes(arrays: Sequence[NDArray], shapes: Sequence[tuple[int, ...]]) -> None:
+    """Refuse arrays of other shapes."""
+    found = [array.shape for array in arrays]
+    if found != [*shapes]:
+        raise ValueError(f"the model's arrays must have the shapes {[*shapes]}, got {found}.")
 
 
 def one_hot(problem: Problem, targets: NDArray) -> NDArray[np.float64]:

@@ -17,7 +17,7 @@ from ...privacy.frame import Frame
 from ...privacy.sensitivity import contribution_bound, least_contributions, reach
 from ..discriminant import Discriminant
 from ..optimizer import ProjectedNesterov, make_optimizer
-from .base import Certified, Plain, one_hot
+from .base import Certified, Plain, one_hot, require_shapes
 
 
 class LinearModel:
@@ -102,6 +102,14 @@ class LinearModel:
 
     def released(self, frame: Frame, weights: NDArray) -> NDArray:
         return frame.original(weights)
+
+    def arrays(self, released: NDArray) -> list[NDArray]:
+        return [released]
+
+    def from_arrays(self, arrays: Sequence[NDArray]) -> NDArray:
+        problem = self._plan.problem
+        require_shapes(arrays, [(problem.n_columns, problem.n_outputs)])
+        return arrays[0]
 
     def norm(self, weights: NDArray) -> float:
         return float(np.linalg.norm(weights))

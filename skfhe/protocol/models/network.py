@@ -30,7 +30,7 @@ from ..network_optimizer import (
     NetworkPoint,
     NetworkSteps,
 )
-from .base import Certified, Plain, one_hot
+from .base import Certified, Plain, one_hot, require_shapes
 
 
 @dataclass(frozen=True)
@@ -171,6 +171,19 @@ class NetworkModel:
 
     def released(self, frame: Frame, weights: NetworkPoint) -> ReleasedNetwork:
         return ReleasedNetwork(frame, weights)
+
+    def arrays(self, released: ReleasedNetwork) -> list[NDArray]:
+        frame, weights = released.frame, released.weights
+        return [frame.centre, frame.scale, weights.hidden, weights.output]
+
+    def from_arrays(self, arrays: Sequence[NDArray]) -> ReleasedNetwork:
+        problem = self._plan.problem
+        d, units = problem.n_features, problem.hidden_units
+        layers = [(problem.n_columns, units), (units + 1, problem.n_outputs)]
+        require_shapes(arrays, [(d,), (d,), *layers])
+        centre, scale, hidden, output = arrays
+        frame = Frame(centre, scale, problem.intercept_column, problem.shorten_intercept)
+        return ReleasedNetwork(frame, NetworkPoint(hidden, output))
 
     def norm(self, weights: NetworkPoint) -> float:
         return math.hypot(np.linalg.norm(weights.hidden), np.linalg.norm(weights.output))

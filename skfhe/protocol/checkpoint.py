@@ -1,0 +1,72 @@
+"""What an evaluator must not forget: the keys it computes with, and its last answers.
+
+An answer is kept before it is sent. Whoever resumes from the same folder sends the same bytes
+again, so that a key holder that has decrypted them, or was about to, knows them.
+"""
+
+from __future__ import annotations
+
+import os
+
+from . import messages
+from .places import Message, Place, StoredMessage
+
+
+class Checkpoint:
+    """In memory: what ends with the process."""
+
+    def __init__(self) -> None:
+        self._answers: dict[str, bytes] = {}
+
+    def keys(self) -> Message | None:
+        """The evaluation keys of an earlier process."""
+        return None
+
+    def keep_keys(self, keys: bytes) -> Message:
+        """Keep the evaluation keys."""
+        return keys
+
+    def answer(self, name: str) -> bytes | None:
+        """The last answer of this name."""
+        return self._answers.get(name)
+
+    def keep(self, name: str, answer: bytes) -> None:
+        """Keep an answer in the place of an earlier one of the name."""
+        self._answers[name] = answer
+
+
+class FolderCheckpoint(Checkpoint):
+    """In a folder, which survives the process at any moment.
+
+    Parameters
+    ----------
+    folder : path-like
+        A local folder, or a URL that fsspec opens. Workers on other machines read the keys here.
+    plan_digest : str
+        The plan's.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], plan_digest: str):
+        super().__init__()
+        self._place = Place(folder)
+        self._digest = plan_digest
+
+    def keys(self) -> StoredMessage | None:
+        if not self._place.exists("keys.skfhe"):
+            return None
+        data = self._place.read("keys.skfhe")
+        messages.unpack(data, "evaluation keys", self._digest, 1)
+        return StoredMessage.known(self._place, "keys.skfhe", data)
+
+    def keep_keys(self, keys: bytes) -> StoredMessage:
+        return StoredMessage.of(self._place, "keys.skfhe", keys)
+
+    def answer(self, name: str) -> bytes | None:
+        found = super().answer(name)
+        if found is None and self._place.exists(f"{name}.skfhe"):
+            found = self._place.read(f"{name}.skfhe")
+        return found
+
+    def keep(self, name: str, answer: bytes) -> None:
+        self._place.write(f"{name}.skfhe", answer)
+        super().keep(name, answer)
