@@ -120,7 +120,7 @@ def attack(
         outcome = run_session(key_holder, X, targets, Costs())
     finally:
         data_owner.discrete_gaussian = honest
-    return key_holder.scores, outcome.model[:, 0], included
+    return key_holder.scores, outcome.released.model[:, 0], included
 
 
 def views(plan: TrainingPlan, backend: str, noise: float, n_runs: int, n_jobs: int):

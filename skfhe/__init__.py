@@ -27,6 +27,7 @@ from .protocol.dataset import EncryptedDataset
 from .protocol.evaluator import Evaluator
 from .protocol.key_holder import KeyHolder
 from .reporting import privacy_report
+from .schema import Schema
 
 __version__ = "0.1.0"
 
@@ -50,6 +51,7 @@ __all__ = [
     "PrivacyLeakWarning",
     "PrivacyLedger",
     "RowNormClipper",
+    "Schema",
     "SeededNoiseWarning",
     "TradeoffDisplay",
     "TrainingDisplay",

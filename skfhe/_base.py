@@ -27,11 +27,12 @@ from .planning import NetworkRequest, Request, make_plan
 from .privacy.guarantee import PrivacyGuarantee
 from .privacy.ledger import PrivacyLedger
 from .privacy.noise import noise_source
-from .protocol.data_owner import check_rows, finite_rows
 from .protocol.dataset import EncryptedDataset
 from .protocol.key_holder import KeyHolder
+from .protocol.outcome import Released
+from .protocol.rows import check_rows, finite_rows
 from .protocol.schemes import plan_scheme
-from .protocol.session import Costs, Outcome, run_session, train_encrypted
+from .protocol.session import Costs, Holder, Outcome, run_session, train_encrypted
 
 
 def one_of(*names: str) -> list:
@@ -67,6 +68,7 @@ class EncryptedDPClassifier(ClassifierMixin, BaseEstimator):
         "classes": ["array-like", None],
         "class_weight": [dict, StrOptions({"balanced"}), None],
         "ledger": [PrivacyLedger, None],
+        "n_jobs": [Integral, None],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
     }
@@ -169,26 +171,32 @@ class EncryptedDPClassifier(ClassifierMixin, BaseEstimator):
                 seeded=random_bytes is not os.urandom,
             )
         outcome = run_session(
-            key_holder, X, targets, costs, random_bytes=random_bytes, verbose=self.verbose
+            key_holder,
+            X,
+            targets,
+            costs,
+            random_bytes=random_bytes,
+            n_jobs=self.n_jobs,
+            verbose=self.verbose,
         )
         # Last, since a warning may be turned into an error: rows must not decide how a run ends.
         self._release(plan, outcome, classes)
         self._warn_of_clipping(X, plan)
         return self
 
-    def fit_encrypted(self, dataset: EncryptedDataset, key_holder: KeyHolder, classes=None):
+    def fit_encrypted(self, dataset: EncryptedDataset, key_holder: Holder, classes=None):
         """Train on rows that others have encrypted.
 
         Parameters
         ----------
         dataset : EncryptedDataset
             Rows of all owners and their noise, encrypted for the key holder's plan and run.
-        key_holder : KeyHolder
+        key_holder : KeyHolder or RemoteKeyHolder
             Holds the plan, the key and the ledger. This estimator's own hyperparameters are not
             used: the plan decides. A ledger of this estimator must be the key holder's, too.
         classes : array-like of shape (n_classes,), default=None
             Labels in the order of the owners' class indices; if None this estimator's `classes`,
-            and 0 to K - 1 without these.
+            the plan's schema's without these, and 0 to K - 1 without one.
 
         Returns
         -------
@@ -196,27 +204,65 @@ class EncryptedDPClassifier(ClassifierMixin, BaseEstimator):
             The fitted estimator.
         """
         plan = key_holder.plan
-        if bool(plan.problem.hidden_units) != self._network:
-            found = "network" if plan.problem.hidden_units else "linear model"
-            raise PlanMismatch(
-                f"the key holder's plan is for a {found}; use the estimator that made it, or a "
-                f"plan of this {type(self).__name__}."
-            )
-        given = self.classes if classes is None else classes
-        labels = np.arange(plan.problem.n_classes) if given is None else np.asarray(given)
-        if labels.shape != (plan.problem.n_classes,):
-            raise ValueError(
-                f"classes must be the plan's {plan.problem.n_classes} labels, got {labels!r}."
-            )
-        if self.ledger is not None and self.ledger != key_holder.ledger:
+        labels = self._labels(plan, classes)
+        if self.ledger is not None and self.ledger != getattr(key_holder, "ledger", None):
             raise ValueError(
                 "the key holder pays: give it this estimator's ledger, KeyHolder(plan, "
                 "ledger=ledger), or set ledger=None here."
             )
-        outcome = train_encrypted(dataset, key_holder, Costs(), verbose=self.verbose)
+        outcome = train_encrypted(
+            dataset, key_holder, Costs(), n_jobs=self.n_jobs, verbose=self.verbose
+        )
         self.n_features_in_ = plan.problem.n_features
         vars(self).pop("feature_names_in_", None)  # of an earlier fit
         return self._release(plan, outcome, labels)
+
+    @classmethod
+    def from_released(cls, plan: TrainingPlan, released: Released, classes=None):
+        """The fitted estimator of a run that was trained elsewhere.
+
+        Parameters
+        ----------
+        plan : TrainingPlan
+            The run's.
+        released : Released
+            What its key holder has published (`skfhe.protocol.outcome.unpack_outcome`).
+        classes : array-like of shape (n_classes,), default=None
+            Labels in the order of class indices; if None the plan's schema's, and 0 to K - 1
+            without one.
+
+        Returns
+        -------
+        model : object
+            With epsilon, delta and degree of the plan; it predicts, and is not fitted again.
+        """
+        certificate, terms = plan.certificate, plan.guarantee
+        degree = (certificate.activation or certificate.polynomials[0]).degree
+        model = cls(terms.epsilon, terms.delta, degree=degree)
+        labels = model._labels(plan, classes)
+        model.n_features_in_ = plan.problem.n_features
+        if plan.schema is not None:
+            model.feature_names_in_ = np.array(plan.schema.features, dtype=object)
+        return model._release(plan, Outcome(released, Costs()), labels)
+
+    def _labels(self, plan: TrainingPlan, classes) -> NDArray:
+        """The labels of a plan's classes; refused if the plan is for another kind of model."""
+        if bool(plan.problem.hidden_units) != self._network:
+            found = "network" if plan.problem.hidden_units else "linear model"
+            raise PlanMismatch(
+                f"the plan is for a {found}; use the estimator that made it, or a plan of this "
+                f"{type(self).__name__}."
+            )
+        given = self.classes if classes is None else classes
+        if given is None:
+            schema = plan.schema
+            given = np.arange(plan.problem.n_classes) if schema is None else schema.classes
+        labels = np.asarray(given)
+        if labels.shape != (plan.problem.n_classes,):
+            raise ValueError(
+                f"classes must be the plan's {plan.problem.n_classes} labels, got {labels!r}."
+            )
+        return labels
 
     def _encode(self, y) -> tuple[NDArray, NDArray]:
         """Classes, and the index of every label among them."""
@@ -243,10 +289,11 @@ class EncryptedDPClassifier(ClassifierMixin, BaseEstimator):
         """Set every fitted attribute from a finished run."""
         self.classes_ = classes
         self.plan_ = plan
-        self.privacy_ = PrivacyGuarantee.of(plan, plan.guarantee.n_releases, outcome.guaranteed)
+        released = outcome.released
+        self.privacy_ = PrivacyGuarantee.of(plan, plan.guarantee.n_releases, released.guaranteed)
         self.n_iter_ = plan.optimizer.max_iter
-        self.history_ = history(outcome)
-        self._take(outcome.model)
+        self.history_ = outcome.history()
+        self._take(released.model)
         return self
 
     def _html_repr(self) -> str:
@@ -340,22 +387,3 @@ class EncryptedDPClassifier(ClassifierMixin, BaseEstimator):
         tags.input_tags.sparse = True
         tags.classifier_tags.poor_score = False
         return tags
-
-
-def history(outcome: Outcome) -> dict[str, list[float]]:
-    """The privacy-safe course of a run: released quantities, seconds and bytes."""
-    records, costs = outcome.records, outcome.costs
-    return {
-        "gradient_norm": [record.gradient_norm for record in records],
-        "weight_norm": [record.weight_norm for record in records],
-        "interval": [record.interval for record in records],
-        "contribution": [record.contribution for record in records],
-        "split": [record.split for record in records],
-        "step_seconds": costs.step_seconds,
-        "phase_seconds": costs.seconds,
-        "bytes": {
-            "keys": costs.key_bytes,
-            "data": costs.data_bytes,
-            "step": costs.step_bytes,
-        },
-    }

@@ -76,6 +76,9 @@ class EncryptedDPLogisticRegression(EncryptedDPClassifier):
     ledger : PrivacyLedger, default=None
         The budget that fits share, those of clones in a search included; every fit pays before
         its first release, and is refused if the ledger cannot.
+    n_jobs : int, default=None
+        Processes that every step is spread over, as a joblib map over chunks of rows;
+        `joblib.parallel_config` chooses where they run. None means 1, or what that says.
     random_state : int, RandomState or None, default=None
         Seeds the noise for tests; the model then has no privacy guarantee. Encryption itself
         stays random: encrypted fits of one seed agree up to its errors.
@@ -143,6 +146,7 @@ class EncryptedDPLogisticRegression(EncryptedDPClassifier):
         classes=None,
         class_weight=None,
         ledger=None,
+        n_jobs=None,
         random_state=None,
         verbose=0,
     ):
@@ -167,6 +171,7 @@ class EncryptedDPLogisticRegression(EncryptedDPClassifier):
         self.classes = classes
         self.class_weight = class_weight
         self.ledger = ledger
+        self.n_jobs = n_jobs
         self.random_state = random_state
         self.verbose = verbose
 

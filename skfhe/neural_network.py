@@ -76,6 +76,9 @@ class EncryptedDPMLPClassifier(EncryptedDPClassifier):
         the ledger cannot.
     initial_seed : int, default=0
         Of the hidden weights that training starts from. Public, and no secret of the noise.
+    n_jobs : int, default=None
+        Processes that every step is spread over, as a joblib map over chunks of rows;
+        `joblib.parallel_config` chooses where they run. None means 1, or what that says.
     random_state : int, RandomState or None, default=None
         Seeds the noise for tests; the model then has no privacy guarantee.
     verbose : int, default=0
@@ -161,6 +164,7 @@ class EncryptedDPMLPClassifier(EncryptedDPClassifier):
         classes=None,
         ledger=None,
         initial_seed=0,
+        n_jobs=None,
         random_state=None,
         verbose=0,
     ):
@@ -185,6 +189,7 @@ class EncryptedDPMLPClassifier(EncryptedDPClassifier):
         self.classes = classes
         self.ledger = ledger
         self.initial_seed = initial_seed
+        self.n_jobs = n_jobs
         self.random_state = random_state
         self.verbose = verbose
 

@@ -28,9 +28,11 @@ from .plan_parts import (
     Problem,
     Statistic,
 )
+from .schema import Schema
 
 if TYPE_CHECKING:
     from .convergence import Convergence
+    from .parties import Party
 
 __all__ = [
     "Certificate",
@@ -41,6 +43,7 @@ __all__ = [
     "Prediction",
     "Preparation",
     "Problem",
+    "Schema",
     "Statistic",
     "TrainingPlan",
 ]
@@ -56,6 +59,8 @@ class TrainingPlan:
     ----------
     problem, preparation, optimizer, network, certificate, guarantee, encryption, prediction
         The parts; see their classes. There is a network only if there are hidden units.
+    schema : Schema or None
+        Names of columns and labels of classes, where rows come from tables.
     """
 
     problem: Problem
@@ -66,6 +71,7 @@ class TrainingPlan:
     guarantee: Guarantee
     encryption: Encryption
     prediction: Prediction
+    schema: Schema | None = None
 
     def squared_mu_of(self, releases: Iterable[str | int]) -> float:
         """Sum of one over the squared noise multiplier of releases, by name or step."""
@@ -114,6 +120,17 @@ class TrainingPlan:
         from .convergence import of_plan
 
         return of_plan(self, curvature, distance)
+
+    def parties(self) -> tuple[Party, ...]:
+        """Who sees what, what protects a row from them, and how well (`skfhe.parties`).
+
+        Figures are for unseeded noise, at the plan's delta, and of the encrypted backend.
+        """
+        from .parties import table
+
+        g = self.guarantee
+        cost = self.certificate.cost_in_delta
+        return table(g.n_owners, g.n_colluding, self.squared_mu, g.delta, cost)
 
     @cached_property
     def digest(self) -> str:
@@ -173,6 +190,7 @@ _PARTS: dict[str, type] = {
     "guarantee": Guarantee,
     "encryption": Encryption,
     "prediction": Prediction,
+    "schema": Schema,
 }
 
 
@@ -193,7 +211,7 @@ def _plain(plan: TrainingPlan) -> dict[str, Any]:
 
 
 def _build(kind: type, fields: dict[str, Any]) -> Any:
-    if kind is Network and fields is None:
+    if kind in (Network, Schema) and fields is None:
         return None
     missing = {f.name for f in dataclasses.fields(kind)} - set(fields)
     if missing:

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
 from ._html import Page
 from .plan import TrainingPlan
 
+if TYPE_CHECKING:
+    from .parties import Party
+
+# So many classes are shown, the last of them included.
+_LISTED = 8
+
 
 def describe(plan: TrainingPlan) -> str:
-    """The plan's page: data, privacy, approximation, encryption, predicted costs."""
+    """The plan's page: data, privacy, parties, approximation, encryption, predicted costs."""
     return "\n".join(
-        f"{title}\n" + "\n".join(f"  {name:<22}{value}" for name, value in rows)
+        f"{title}\n" + "\n".join(f"  {name:<24}{value}" for name, value in rows)
         for title, rows in sections(plan)
     )
 
@@ -19,6 +28,7 @@ def sections(plan: TrainingPlan) -> Page:
     return [
         (f"Training plan {plan.digest[:12]}", _data(plan)),
         ("Privacy", _privacy(plan)),
+        views(plan.parties()),
         ("Approximation", _approximation(plan)),
         ("Encryption", _encryption(plan)),
         ("Predicted, one core", _prediction(plan)),
@@ -29,6 +39,7 @@ def _data(plan: TrainingPlan) -> list[tuple[str, str]]:
     p, o = plan.problem, plan.optimizer
     return [
         ("data", f"{p.n_samples} rows, {p.n_features} features, {p.n_classes} classes"),
+        *_columns(plan),
         *_network(plan),
         ("row bound", f"norm {p.data_norm:.4g}, intercept column {p.intercept_column:.3g}"),
         ("rows", _rows(plan)),
@@ -40,6 +51,23 @@ def _data(plan: TrainingPlan) -> list[tuple[str, str]]:
             f"weights within {o.weight_norm:.4g}"
             + (", preconditioned" if plan.preparation.curvature else ""),
         ),
+    ]
+
+
+def _columns(plan: TrainingPlan) -> list[tuple[str, str]]:
+    """What the columns of a table are called, if the plan says so."""
+    if not plan.schema:
+        return []
+    features, classes = plan.schema.features, [repr(one) for one in plan.schema.classes]
+    if len(classes) > _LISTED:
+        classes[_LISTED - 1 : -1] = ["..."]
+    scaled = "scaled by bounds" if plan.schema.low else "as they are"
+    return [
+        (
+            "columns",
+            f"label {plan.schema.label!r} of {', '.join(classes)}; {len(features)} features, "
+            f"{features[0]!r} to {features[-1]!r}, {scaled}",
+        )
     ]
 
 
@@ -90,6 +118,11 @@ def _privacy(plan: TrainingPlan) -> list[tuple[str, str]]:
         ("owners", f"{g.n_owners}, of whom {g.n_colluding} may collude"),
         ("flooding", f"{g.flooding:.2g} nats about the key over the whole run"),
     ]
+
+
+def views(parties: Iterable[Party]) -> tuple[str, list[tuple[str, str]]]:
+    """Title and rows (name, value) of the table of parties."""
+    return "Who sees what, and what protects a row from them", [one.row for one in parties]
 
 
 def promise(epsilon: float, delta: float, neighboring: str) -> str:

@@ -227,7 +227,7 @@ shell = types.ModuleType("IPython")
 shell.get_ipython = lambda: types.SimpleNamespace(config={"IPKernelApp": {}})
 sys.modules.update({"IPython": shell, "ipykernel.zmqshell": shell, "ipywidgets": None})
 from skfhe.protocol.session import _progress
-print(*_progress(3, 10, 1))
+print(*_progress(range(3), 10, 1))
 """
 
 

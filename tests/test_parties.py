@@ -27,7 +27,7 @@ from skfhe import (
 )
 from skfhe.exceptions import MessageError
 from skfhe.protocol import data_owner, messages
-from skfhe.protocol.data_owner import finite_rows
+from skfhe.protocol.rows import finite_rows
 from skfhe.protocol.session import Costs, run_session, train_encrypted
 
 # What the evaluator refuses.

@@ -79,7 +79,9 @@ def test_simulated_and_encrypted_training_agree(monkeypatch, degree, classes):
     for backend in BACKENDS:
         monkeypatch.setattr(data_owner, "discrete_gaussian", seeded_noise(seed=1))
         weights.append(
-            run_session(KeyHolder(plan, scheme_of(plan, backend)), X, targets, Costs()).model
+            run_session(
+                KeyHolder(plan, scheme_of(plan, backend)), X, targets, Costs()
+            ).released.model
         )
     assert np.linalg.norm(weights[0]) > 0.1
     assert relative(weights[1], weights[0]) < 1e-3

@@ -50,10 +50,12 @@ def check_plan(plan: TrainingPlan) -> None:
     Raises
     ------
     PlanMismatch
-        If noise, sensitivity and (epsilon, delta) do not fit together.
+        If noise, sensitivity and (epsilon, delta) do not fit together, or the schema does not
+        fit the problem.
     """
     certificate, guarantee = plan.certificate, plan.guarantee
     _require_counts(plan)
+    _require_fitting_schema(plan)
     _require_possible(plan)
     factor = RELATION_FACTOR[certificate.neighboring]
     sensitivity = factor * (1 + certificate.row_slack) + certificate.error
@@ -181,6 +183,20 @@ def _require_counts(plan: TrainingPlan) -> None:
         raise PlanMismatch(
             "this plan counts rows, classes, steps, owners or bits in numbers that cannot be; do "
             "not use it."
+        )
+
+
+def _require_fitting_schema(plan: TrainingPlan) -> None:
+    """Refuse names and labels for another number of columns or classes."""
+    problem, schema = plan.problem, plan.schema
+    if schema and (len(schema.features), len(schema.classes)) != (
+        problem.n_features,
+        problem.n_classes,
+    ):
+        raise PlanMismatch(
+            f"this plan is for {problem.n_features} features and {problem.n_classes} classes, but "
+            f"its schema names {len(schema.features)} and {len(schema.classes)}; plan anew with "
+            "the schema's numbers."
         )
 
 

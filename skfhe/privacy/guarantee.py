@@ -6,8 +6,9 @@ import math
 from dataclasses import dataclass
 
 from .._html import Page, cards
+from ..parties import Party, table
 from ..plan import TrainingPlan
-from ..plan_text import promise
+from ..plan_text import promise, views
 from .composition import Composition
 
 
@@ -36,6 +37,9 @@ class PrivacyGuarantee:
         Whether the noise came from the operating system.
     error_probability, discreteness : float
         What encryption errors and integer noise cost of delta (`skfhe.plan.Certificate`).
+    n_owners, n_colluding : int
+        Owners of an encrypted run, and how many of them may collude; no owners where one party
+        computed in the clear.
 
     Notes
     -----
@@ -54,6 +58,8 @@ class PrivacyGuarantee:
     guaranteed: bool
     error_probability: float
     discreteness: float
+    n_owners: int = 0
+    n_colluding: int = 0
 
     @classmethod
     def of(cls, plan: TrainingPlan, n_releases: int, guaranteed: bool) -> PrivacyGuarantee:
@@ -71,6 +77,8 @@ class PrivacyGuarantee:
             guaranteed=guaranteed,
             error_probability=certificate.error_probability,
             discreteness=certificate.discreteness,
+            n_owners=terms.n_owners,
+            n_colluding=terms.n_colluding,
         )
 
     def epsilon_at(self, delta: float) -> float:
@@ -87,6 +95,18 @@ class PrivacyGuarantee:
             If no epsilon meets this delta.
         """
         return Composition.of([self]).epsilon_at(delta)
+
+    def parties(self) -> tuple[Party, ...]:
+        """Who saw what of the run, what protects a row from them, and how well.
+
+        Returns
+        -------
+        parties : tuple of Party
+            As `skfhe.TrainingPlan.parties` has them; every guarantee is "none" if the noise was
+            seeded. Empty where one party computed in the clear.
+        """
+        cost = self.error_probability + self.discreteness
+        return table(self.n_owners, self.n_colluding, self.squared_mu, self.delta, cost)
 
     def __str__(self) -> str:
         stated = (
@@ -111,7 +131,8 @@ class PrivacyGuarantee:
                 f"{self.discreteness:.2g} for integer noise",
             ),
         ]
-        return [("Privacy", rows)]
+        parties = self.parties()
+        return [("Privacy", rows), *([views(parties)] if parties else [])]
 
     def _repr_html_(self) -> str:
         return cards(self.page())

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,41 +22,18 @@ from ..planning import check_plan
 from ..privacy.frame import Frame
 from ..privacy.noise import RandomBytes, discrete_gaussian
 from ..privacy.statistics import integer_sums
+from ..sources import RowSource, rows_of
+from ..sources.base import Batch
 from . import messages
-from .dataset import EncryptedDataset, Shard
+from .dataset import EncryptedDataset
+from .manifest import Shard, rows_file
 from .models import model_of
+from .owner_folder import OwnerFolder
+from .places import Place, StoredMessage
 from .preparation import plain_frame, unpack_frame
+from .rows import RowCheck, check_rows
 from .schemes import plan_scheme
-
-
-@dataclass(frozen=True)
-class RowCheck:
-    """What the row bound would do to an owner's rows. For the owner's eyes only.
-
-    Attributes
-    ----------
-    n_samples : int
-        Rows looked at.
-    clipped : float
-        Share of rows that are longer than ``data_norm`` and would be shortened.
-    largest_norm, median_norm : float
-        Of the rows' norms.
-    data_norm : float
-        The plan's bound.
-    """
-
-    n_samples: int
-    clipped: float
-    largest_norm: float
-    median_norm: float
-    data_norm: float
-
-    def __str__(self) -> str:
-        return (
-            f"{self.clipped:.1%} of {self.n_samples} rows are longer than data_norm="
-            f"{self.data_norm:.4g} and would be shortened to it (median norm "
-            f"{self.median_norm:.4g}, largest {self.largest_norm:.4g})."
-        )
+from .vault import owner_key
 
 
 class DataOwner:
@@ -74,6 +53,15 @@ class DataOwner:
     random_bytes : callable, default=os.urandom
         Source of the noise's randomness. Anything but the operating system's voids the
         guarantee, and the noise's messages say so.
+    public_key : str, optional
+        SHA-256 of the message of the public key; None for the secret key.
+
+    Attributes
+    ----------
+    plan, run, public_key
+        As given.
+    index : int
+        The owner's index.
     """
 
     def __init__(
@@ -83,6 +71,7 @@ class DataOwner:
         run: str,
         owner: int = 0,
         random_bytes: RandomBytes = os.urandom,
+        public_key: str | None = None,
     ):
         if not 0 <= owner < plan.guarantee.n_owners:
             raise PlanMismatch(
@@ -92,9 +81,10 @@ class DataOwner:
         self.plan = plan
         self._model = model_of(plan)
         self._encryptor = encryptor
-        self._run = run
-        self._owner = owner
+        self.run = run
+        self.index = owner
         self._random_bytes = random_bytes
+        self.public_key = public_key
         self._noised: set[str | int] = set()
         self._lock = threading.Lock()
         self._frame = None if plan.preparation.moments else plain_frame(plan)
@@ -125,7 +115,37 @@ class DataOwner:
         """
         header, (key,) = messages.unpack(public_key, "public key", plan.digest, n_sections=1)
         encryptor = (scheme or plan_scheme(plan)).encryptor(key)
-        return cls(plan, encryptor, header["run"], owner)
+        digest = hashlib.sha256(public_key).hexdigest()
+        return cls(plan, encryptor, header["run"], owner, public_key=digest)
+
+    @classmethod
+    def with_secret_key(
+        cls, folder: str | os.PathLike[str], passphrase: bytes | None = None
+    ) -> DataOwner:
+        """The single owner who is the key holder too, in a process of its own.
+
+        Ciphertexts have half the size of those under the public key.
+
+        Parameters
+        ----------
+        folder : path-like
+            The key holder's (`FolderState`), whose key is read and not changed.
+        passphrase : bytes, optional
+            What the key is sealed by.
+
+        Raises
+        ------
+        PlanMismatch
+            If the plan has several owners.
+        StateError, KeyBurned
+            If there is no key, or it does not open.
+        """
+        plan, run, secret = owner_key(Path(folder), passphrase)
+        if not plan.encryption.symmetric:
+            raise PlanMismatch(
+                f"the plan has {plan.guarantee.n_owners} owners, who encrypt under the public key."
+            )
+        return cls(plan, plan_scheme(plan).restore((), secret).encryptor(), run)
 
     def check(self, X) -> RowCheck:
         """Say what the row bound would do to these rows; nothing is stored or sent.
@@ -147,21 +167,25 @@ class DataOwner:
         name : {"moments", "curvature"}
             One of the plan's. The curvature is that of the stored rows, so it needs `adopt` first
             where the plan has moments.
-        X : ndarray or sparse matrix of shape (n, n_features)
+        X : ndarray or sparse matrix of shape (n, n_features), or RowSource
             All rows of this owner.
 
         Raises
         ------
         PlanMismatch
             If the plan has no such statistic, it was made before, or rows do not fit the plan.
+        ValueError
+            If rows cannot be read; nothing has been made then.
         """
         statistics = self.plan.preparation.statistics
         if name not in statistics:
             raise PlanMismatch(f"the plan's statistics are {[*statistics]}, got {name!r}.")
-        X, statistic = self._checked(X), statistics[name]
+        statistic = statistics[name]
         frame = plain_frame(self.plan) if name == "moments" else self._adopted()
+        values = np.zeros(statistic.length, dtype=np.int64)
+        for rows, _ in self._batches(rows_of(X)):
+            values += integer_sums(name, self.plan, frame, rows)
         self._use(name)
-        values = integer_sums(name, self.plan, frame, X)
         sigma = self._share(statistic.noise_units)
         values += discrete_gaussian(sigma, len(values), self._random_bytes)
         size = self.plan.encryption.poly_modulus_degree
@@ -181,38 +205,65 @@ class DataOwner:
         MessageError, PlanMismatch
             If it is malformed, made for another plan or run, or not the frame adopted before.
         """
-        taken = unpack_frame(frame, self.plan, self._run)
+        taken = unpack_frame(frame, self.plan, self.run)
         if self._frame is not None and taken != self._frame:
             raise PlanMismatch("rows are stored in one frame for the whole run; this is another.")
         self._frame = taken
 
-    def encrypt(self, X, targets: NDArray) -> Iterator[bytes]:
+    def encrypt(self, X, targets: NDArray | None = None) -> Iterator[bytes]:
         """Encrypt rows chunk by chunk, centred, scaled and shortened as the frame says.
 
         Parameters
         ----------
-        X : ndarray or sparse matrix of shape (n, n_features)
+        X : ndarray or sparse matrix of shape (n, n_features), or RowSource
             Rows. Sparse ones become dense one chunk at a time.
-        targets : ndarray of shape (n,)
-            Index of each row's class, 0 to K - 1.
+        targets : ndarray of shape (n,), optional
+            Index of each row's class, 0 to K - 1; a source has its own.
 
         Yields
         ------
         chunk : bytes
             One message for the evaluator.
         """
-        problem, length = self.plan.problem, self._model.rows_per_chunk
-        X, frame = self._checked(X), self._adopted()
-        targets = np.asarray(targets)
-        if len(targets) != X.shape[0] or not np.isin(targets, np.arange(problem.n_classes)).all():
-            raise ValueError(
-                f"targets must be {X.shape[0]} class indices from 0 to {problem.n_classes - 1}, "
-                f"got {len(targets)} of {np.unique(targets)[:5]}."
+        for shard in self.shards(X, targets):
+            yield shard.message
+
+    def shards(
+        self, X, targets: NDArray | None = None, folder: str | os.PathLike[str] | None = None
+    ) -> Iterator[Shard]:
+        """The same as shards, whose messages are in a folder if one is given."""
+        place = None if folder is None else Place(folder)
+        for shard in self._encrypted(rows_of(X, targets)):
+            if place is not None:
+                stored = StoredMessage.of(place, rows_file(shard.chunk), shard.message)
+                shard = replace(shard, message=stored)
+            yield shard
+
+    def _encrypted(self, source: RowSource) -> Iterator[Shard]:
+        frame, n_classes = self._adopted(), self.plan.problem.n_classes
+        for index, (rows, targets) in enumerate(self._batches(source)):
+            if not np.isin(targets, np.arange(n_classes)).all():
+                raise ValueError(f"targets must be class indices from 0 to {n_classes - 1}.")
+            dense = rows.toarray() if sparse.issparse(rows) else rows
+            message = self._encrypt_chunk(index, frame.rows(dense), targets)
+            yield Shard(self.index, index, len(targets), message)
+
+    def _batches(self, source: RowSource) -> Iterator[Batch]:
+        """A source's rows, as many as share a ciphertext; refused if they do not fit the plan."""
+        problem, count = self.plan.problem, 0
+        if source.n_features != problem.n_features:
+            raise PlanMismatch(
+                f"rows must have the plan's {problem.n_features} features, got "
+                f"{source.n_features}."
             )
-        for index, start in enumerate(range(0, X.shape[0], length)):
-            part = slice(start, start + length)
-            rows = X[part].toarray() if sparse.issparse(X) else X[part]
-            yield self._encrypt_chunk(index, frame.rows(rows), targets[part])
+        for rows, targets in source.batches(self._model.rows_per_chunk):
+            count += len(targets)
+            if count > problem.n_samples:
+                raise PlanMismatch(
+                    f"the plan is for at most {problem.n_samples} rows of all owners; this one "
+                    "has more."
+                )
+            yield rows, targets
 
     @np.errstate(all="ignore")  # nothing may be raised that depends on a row
     def _encrypt_chunk(self, index: int, rows: NDArray, targets: NDArray) -> bytes:
@@ -224,13 +275,13 @@ class DataOwner:
             "rows",
             self.plan.digest,
             sections,
-            run=self._run,
-            owner=self._owner,
+            run=self.run,
+            owner=self.index,
             chunk=index,
             n_samples=len(rows),
         )
 
-    def dataset(self, X, targets: NDArray) -> EncryptedDataset:
+    def dataset(self, X, targets: NDArray | None = None) -> EncryptedDataset:
         """This owner's part of a data set: all rows, and noise for every step.
 
         With the curvature, if the plan has it; a plan with moments needs `adopt` first.
@@ -238,13 +289,40 @@ class DataOwner:
         curvature = ()
         if self.plan.preparation.curvature:
             curvature = (self.statistic("curvature", X),)
-        length, n_samples = self._model.rows_per_chunk, X.shape[0]
-        shards = tuple(
-            Shard(self._owner, i, min(length, n_samples - i * length), message)
-            for i, message in enumerate(self.encrypt(X, targets))
-        )
+        shards = tuple(self.shards(X, targets))
         noise = tuple(self.noise(step) for step in range(self.plan.optimizer.max_iter))
+        n_samples = sum(shard.n_samples for shard in shards)
         return EncryptedDataset(self.plan.digest, n_samples, shards, (noise,), curvature)
+
+    def save_moments(self, folder: str | os.PathLike[str], X) -> None:
+        """This owner's share of the moments in a folder; what is there already stays.
+
+        Parameters
+        ----------
+        folder : path-like
+            The one that `save` will fill.
+        X : as `statistic` takes it
+        """
+        OwnerFolder(self, folder).statistic("moments", X)
+
+    def save(self, folder: str | os.PathLike[str], X, targets: NDArray | None = None) -> None:
+        """What `dataset` makes, in a folder, for `EncryptedDataset.load`; rows are streamed.
+
+        Interrupted, it is called again: noise that is there already is kept, rows are encrypted
+        anew, and the manifest that completes the folder comes last.
+
+        Parameters
+        ----------
+        folder : path-like
+            A local folder, or a URL that fsspec opens.
+        X, targets : as `encrypt` takes them
+
+        Raises
+        ------
+        PlanMismatch
+            If the folder holds a complete data set, or noise of another run.
+        """
+        OwnerFolder(self, folder).fill(rows_of(X, targets))
 
     def noise(self, step: int) -> bytes:
         """This owner's share of the noise of one step, encrypted; each step only once.
@@ -276,8 +354,8 @@ class DataOwner:
             kind,
             self.plan.digest,
             sections,
-            run=self._run,
-            owner=self._owner,
+            run=self.run,
+            owner=self.index,
             seeded=self._random_bytes is not os.urandom,
             **fields,
         )
@@ -296,46 +374,3 @@ class DataOwner:
             if release in self._noised:
                 raise PlanMismatch(f"noise is made once: that of {release!r} was made, not again.")
             self._noised.add(release)
-
-    def _checked(self, X):
-        """Rows as `finite_rows` has them; refused if of the wrong shape."""
-        X, problem = finite_rows(X), self.plan.problem
-        if X.shape[1] != problem.n_features or X.shape[0] > problem.n_samples:
-            raise PlanMismatch(
-                f"rows must be at most {problem.n_samples} of {problem.n_features} features, "
-                f"as the plan says, got {X.shape[0]} of {X.shape[1]}."
-            )
-        return X
-
-
-def finite_rows(X):
-    """Rows as float64, dense or CSR without duplicate entries; what is given stays as it is.
-
-    Raises
-    ------
-    ValueError
-        If an entry is NaN or infinite, duplicates of sparse rows added up.
-    """
-    if sparse.issparse(X):
-        X = sparse.csr_array(X, dtype=np.float64)
-        if not X.has_canonical_format:
-            X = X.copy()
-            with np.errstate(all="ignore"):
-                X.sum_duplicates()
-    else:
-        X = np.asarray(X, dtype=np.float64)
-    if not np.isfinite(X.data if sparse.issparse(X) else X).all():
-        raise ValueError("rows must be finite numbers, got NaN or infinity; impute them first.")
-    return X
-
-
-def check_rows(X, data_norm: float) -> RowCheck:
-    """The statistics behind `DataOwner.check`."""
-    norms = sparse.linalg.norm(X, axis=1) if sparse.issparse(X) else np.linalg.norm(X, axis=1)
-    return RowCheck(
-        n_samples=int(norms.size),
-        clipped=float(np.mean(norms > data_norm * (1 + 1e-12))),
-        largest_norm=float(np.max(norms)),
-        median_norm=float(np.median(norms)),
-        data_norm=data_norm,
-    )

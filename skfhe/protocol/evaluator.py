@@ -13,7 +13,7 @@ from ..exceptions import PlanMismatch
 from ..plan import TrainingPlan
 from . import messages
 from .checkpoint import Checkpoint
-from .dataset import Shard
+from .manifest import Shard
 from .mapping import Task, added, mapped_sums, n_workers, parts
 from .models import model_of
 from .places import StoredMessage

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from ..exceptions import StateError
 from ..plan import TrainingPlan
 from .state import Release, RunState
-from .vault import erase, read_secret, write_private, write_secret
+from .vault import SECRET_FILE, erase, read_secret, write_private, write_secret
 
 try:
     import fcntl
@@ -81,7 +81,7 @@ class FolderState(RunState):
             self.burned = bool(burned)
             if self.burned:
                 self.burn()  # it may have been interrupted
-        except (ValueError, TypeError, OSError) as error:
+        except (ValueError, TypeError, OSError, sqlite3.Error) as error:
             self.close()
             raise StateError(
                 f"the key holder's folder {self.folder} is damaged: {error}"
@@ -133,21 +133,21 @@ class FolderState(RunState):
         os.close(self._lock)
 
     def secret(self) -> bytes | None:
-        path = self.folder / "secret.key"
+        path = self.folder / SECRET_FILE
         if not path.exists():
             return None
         return read_secret(path, self.plan.digest, self.run, self._passphrase)
 
     def keep_secret(self, secret: Callable[[], bytes]) -> None:
-        path = self.folder / "secret.key"
+        path = self.folder / SECRET_FILE
         write_secret(path, secret(), self.plan.digest, self.run, self._passphrase)
 
     def burn(self) -> None:
         with self._transaction() as journal:
             journal.execute("UPDATE run SET burned = 1")
         super().burn()
-        erase(self.folder / "secret.key")
-        erase(self.folder / "secret.key.new")
+        erase(self.folder / SECRET_FILE)
+        erase(self.folder / f"{SECRET_FILE}.new")
 
     def kept(self, name: str) -> bytes | None:
         path = self._path(name)

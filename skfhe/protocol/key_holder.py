@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..crypto.backend import Encryptor, KeyPair, Scheme
-from ..exceptions import KeyBurned, PlanMismatch, StateError
+from ..exceptions import BudgetExceeded, KeyBurned, PlanMismatch, StateError
 from ..plan import TrainingPlan
 from ..planning import check_plan
 from ..privacy.ledger import PrivacyLedger
@@ -323,11 +323,12 @@ class KeyHolder:
     def _burning_on_failure(self) -> Iterator[None]:
         """Whatever goes wrong once a reply is to be decrypted ends the run.
 
-        But for a state that cannot be written: the same reply gets the same values later.
+        But for what is not paid, and a state that cannot be written: the same reply gets the
+        same values later.
         """
         try:
             yield
-        except StateError:
+        except (BudgetExceeded, StateError):
             raise
         except BaseException:
             self.burn()

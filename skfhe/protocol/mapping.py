@@ -7,6 +7,7 @@ keys and shards from one step to the next.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -17,7 +18,7 @@ from ..circuits.running import RunningSums
 from ..exceptions import WorkersLost
 from ..plan import TrainingPlan
 from . import messages
-from .dataset import Shard
+from .manifest import Shard
 from .places import Message, read
 from .schemes import plan_scheme
 from .worker import Worker
@@ -107,13 +108,14 @@ def added(sums: RunningSums, totals_of_tasks: Sequence[Sequence[bytes]]) -> Runn
 
 def totals(task: Task) -> list[bytes]:
     """What a worker process does of a step."""
-    worker = _resident(task)
-    sums = worker.sums(task.shards, task.indices, task.weights)
-    return [sums.arithmetic.backend.save(total) for total in sums.totals]
+    with _TURN:
+        sums = _resident(task).sums(task.shards, task.indices, task.weights)
+        return [sums.arithmetic.backend.save(total) for total in sums.totals]
 
 
-# A process works for one run at a time.
+# A process works for one run at a time, and one thread of it: arithmetic holds the interpreter.
 _RESIDENTS: dict[str, Worker] = {}
+_TURN = threading.Lock()
 
 
 def _resident(task: Task) -> Worker:

@@ -1,22 +1,33 @@
-"""All parties in one process, through the same code and the same bytes as apart."""
+"""A run: all parties in one process, or an evaluator with a key holder somewhere else.
+
+The code and the bytes are the same in both cases.
+"""
 
 from __future__ import annotations
 
 import os
+import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, fields
+from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
+from ..crypto.backend import Scheme
+from ..plan import TrainingPlan
 from ..privacy.noise import RandomBytes
+from .checkpoint import Checkpoint, FolderCheckpoint
+from .course import StepRecord
 from .data_owner import DataOwner
 from .dataset import EncryptedDataset
-from .evaluator import Evaluator
-from .key_holder import KeyHolder, StepRecord
+from .evaluator import CACHE_BYTES, Evaluator
+from .key_holder import KeyHolder
+from .mapping import n_workers
+from .outcome import Released, RunStatus, unpack_outcome
+from .places import StoredMessage, read
 
 
 @dataclass
@@ -56,20 +67,54 @@ class Outcome:
 
     Attributes
     ----------
-    model : ndarray or ReleasedNetwork
-        What is released (`KeyHolder.result`).
-    records : list of StepRecord
-        One per step.
+    released : Released
+        Model, safe records, and whether the noise came from the operating system.
     costs : Costs
         Seconds and bytes.
-    guaranteed : bool
-        Whether every owner's noise came from the operating system.
     """
 
-    model: Any
-    records: list[StepRecord]
+    released: Released
     costs: Costs
-    guaranteed: bool
+
+    def history(self) -> dict[str, Any]:
+        """The privacy-safe course of the run: released quantities, seconds and bytes."""
+        records, costs = self.released.records, self.costs
+        return {
+            **{f.name: [getattr(one, f.name) for one in records] for f in fields(StepRecord)},
+            "step_seconds": costs.step_seconds,
+            "phase_seconds": costs.seconds,
+            "bytes": {
+                "keys": costs.key_bytes,
+                "data": costs.data_bytes,
+                "step": costs.step_bytes,
+            },
+        }
+
+
+class Holder(Protocol):
+    """What a run needs of a key holder, in this process or elsewhere; see `KeyHolder`.
+
+    Leaving its context ends what this process has of it.
+    """
+
+    plan: TrainingPlan
+    scheme: Scheme
+
+    def __enter__(self) -> Holder: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def status(self) -> RunStatus: ...
+
+    def evaluation_keys(self) -> bytes: ...
+
+    def prepare(self, reply: bytes) -> None: ...
+
+    def weights(self) -> bytes: ...
+
+    def release(self, reply: bytes) -> None: ...
+
+    def outcome(self) -> bytes: ...
 
 
 def run_session(
@@ -79,6 +124,7 @@ def run_session(
     costs: Costs,
     *,
     random_bytes: RandomBytes = os.urandom,
+    n_jobs: int | None = None,
     verbose: int = 0,
 ) -> Outcome:
     """Train one model with a single owner, who is the key holder too.
@@ -95,6 +141,9 @@ def run_session(
         Where to add seconds and bytes.
     random_bytes : callable
         Source of the noise's randomness.
+    n_jobs : int, optional
+        Processes that steps are spread over; with several, encrypted rows and evaluation keys
+        lie in a temporary folder meanwhile.
     verbose : int
         1 shows a progress bar with the time left.
 
@@ -103,9 +152,9 @@ def run_session(
     outcome : Outcome
         Released weights, safe records, costs.
     """
-    with key_holder:
+    with key_holder, _scratch(n_jobs) as folder:
         with costs.phase("keys"):
-            evaluator = _evaluator(key_holder, costs)
+            evaluator = make_evaluator(key_holder, costs, folder=folder, n_jobs=n_jobs)
         owner = DataOwner(
             key_holder.plan, key_holder.encryptor(), key_holder.run, random_bytes=random_bytes
         )
@@ -115,44 +164,134 @@ def run_session(
                 key_holder.prepare(evaluator.aggregate(name, [share]))
                 owner.adopt(key_holder.frame())
         with costs.phase("encrypt"):
-            for chunk in owner.encrypt(X, targets):
-                costs.data_bytes += len(chunk)
-                evaluator.load([chunk])
-        return _train(evaluator, key_holder, lambda step: [owner.noise(step)], costs, verbose)
+            for shard in owner.shards(X, targets, folder):
+                costs.data_bytes += len(shard.message)
+                evaluator.load([shard])
+        return train(evaluator, key_holder, lambda step: [owner.noise(step)], costs, verbose)
 
 
 def train_encrypted(
-    dataset: EncryptedDataset, key_holder: KeyHolder, costs: Costs, *, verbose: int = 0
+    dataset: EncryptedDataset,
+    key_holder: Holder,
+    costs: Costs,
+    *,
+    n_jobs: int | None = None,
+    verbose: int = 0,
 ) -> Outcome:
     """Train on a data set that its owners have encrypted, noise included."""
-    with key_holder:
+    stored = all(isinstance(shard.message, StoredMessage) for shard in dataset.shards)
+    with key_holder, _scratch(n_jobs if stored else 1) as folder:
         with costs.phase("keys"):
-            evaluator = _evaluator(key_holder, costs)
-        with costs.phase("prepare"):
-            if key_holder.plan.preparation.curvature:
-                key_holder.prepare(evaluator.aggregate("curvature", dataset.curvature))
-        with costs.phase("load"):
-            evaluator.load(dataset.shards)
-            costs.data_bytes = dataset.n_bytes
-        return _train(evaluator, key_holder, dataset.noise_of, costs, verbose)
+            evaluator = make_evaluator(key_holder, costs, folder=folder, n_jobs=n_jobs)
+        return train_dataset(evaluator, dataset, key_holder, costs, verbose)
 
 
-def _evaluator(key_holder: KeyHolder, costs: Costs) -> Evaluator:
-    keys = key_holder.evaluation_keys()
-    costs.key_bytes = len(keys)
-    return Evaluator(key_holder.plan, keys, key_holder.scheme)
-
-
-def _train(
+def train_dataset(
     evaluator: Evaluator,
-    key_holder: KeyHolder,
+    dataset: EncryptedDataset,
+    key_holder: Holder,
+    costs: Costs,
+    verbose: int = 0,
+) -> Outcome:
+    """The same, with an evaluator that is there."""
+    prepare(evaluator, key_holder, "curvature", lambda: [*map(read, dataset.curvature)], costs)
+    with costs.phase("load"):
+        evaluator.load(dataset.shards)
+        costs.data_bytes = dataset.n_bytes
+    return train(evaluator, key_holder, dataset.noise_of, costs, verbose)
+
+
+def prepare(
+    evaluator: Evaluator,
+    key_holder: Holder,
+    name: str,
+    shares: Callable[[], Sequence[bytes]],
+    costs: Costs,
+) -> None:
+    """Release a statistic, if the plan has it and it is still to be released.
+
+    Parameters
+    ----------
+    evaluator, key_holder
+        The parties.
+    name : {"moments", "curvature"}
+        The statistic.
+    shares : callable
+        Gives every owner's share; may wait for them.
+    costs : Costs
+        Where to add seconds.
+    """
+    wanted = key_holder.plan.preparation.statistics
+    if name in wanted and name not in key_holder.status().prepared:
+        found = shares()
+        with costs.phase("prepare"):
+            key_holder.prepare(evaluator.aggregate(name, found))
+
+
+def make_evaluator(
+    key_holder: Holder,
+    costs: Costs,
+    *,
+    folder: str | os.PathLike[str] | None = None,
+    n_jobs: int | None = None,
+    cache_bytes: float = CACHE_BYTES,
+) -> Evaluator:
+    """An evaluator for a run that may have begun, with the keys that it has had.
+
+    Parameters
+    ----------
+    key_holder : Holder
+        Of the run.
+    costs : Costs
+        Where to add bytes.
+    folder : path-like, optional
+        Where keys and answers are kept; None for nowhere.
+    n_jobs, cache_bytes
+        See `Evaluator`.
+    """
+    plan, checkpoint = key_holder.plan, Checkpoint()
+    if folder is not None:
+        checkpoint = FolderCheckpoint(folder, plan.digest)
+    kept = checkpoint.keys()
+    keys = key_holder.evaluation_keys() if kept is None else read(kept)
+    costs.key_bytes = len(keys)
+    return Evaluator(
+        plan,
+        keys,
+        key_holder.scheme,
+        checkpoint=checkpoint,
+        step=key_holder.status().step,
+        n_jobs=n_jobs,
+        cache_bytes=cache_bytes,
+    )
+
+
+def train(
+    evaluator: Evaluator,
+    key_holder: Holder,
     noise_of: Callable[[int], Sequence[bytes]],
     costs: Costs,
-    verbose: int,
+    verbose: int = 0,
 ) -> Outcome:
-    plan = key_holder.plan
+    """All steps that are left.
+
+    Parameters
+    ----------
+    evaluator : Evaluator
+        With rows.
+    key_holder : Holder
+        Prepared.
+    noise_of : callable
+        Every owner's share of a step's noise.
+    costs : Costs
+        Where to add seconds and bytes.
+    verbose : int
+        1 shows a progress bar.
+    """
+    plan, status = key_holder.plan, key_holder.status()
     with costs.phase("steps"):
-        for step in _progress(plan.optimizer.max_iter, plan.problem.n_samples, verbose):
+        steps = range(status.step, status.n_steps)
+        for step in _progress(steps, plan.problem.n_samples, verbose):
             # Outside the clock: how long the noise takes to draw depends on the noise.
             noise = noise_of(step)
             start = time.perf_counter()
@@ -162,14 +301,23 @@ def _train(
             costs.step_bytes = len(weights) + sum(map(len, noise)) + len(reply)
             costs.step_seconds.append(time.perf_counter() - start)
     with costs.phase("release"):
-        model, guaranteed = key_holder.result(), not key_holder.noise_seeded
-        return Outcome(model, key_holder.records, costs, guaranteed)
+        return Outcome(unpack_outcome(key_holder.outcome(), plan, status.run), costs)
 
 
-def _progress(max_iter: int, n_samples: int, verbose: int) -> Iterator[int]:
+@contextmanager
+def _scratch(n_jobs: int | None) -> Iterator[str | None]:
+    """A temporary folder for what several processes read; None for one process."""
+    if n_workers(n_jobs) == 1:
+        yield None
+        return
+    with tempfile.TemporaryDirectory(prefix="skfhe-") as folder:
+        yield folder
+
+
+def _progress(steps: range, n_samples: int, verbose: int) -> Iterator[int]:
     """The steps, with a progress bar in rows per second if wanted."""
     if not verbose:
-        yield from range(max_iter)
+        yield from steps
         return
     from tqdm import TqdmWarning
 
@@ -178,7 +326,7 @@ def _progress(max_iter: int, n_samples: int, verbose: int) -> Iterator[int]:
         warnings.simplefilter("ignore", TqdmWarning)
         from tqdm.auto import tqdm
 
-    with tqdm(total=max_iter * n_samples, unit="row", unit_scale=True, desc="steps") as bar:
-        for step in range(max_iter):
+    with tqdm(total=len(steps) * n_samples, unit="row", unit_scale=True, desc="steps") as bar:
+        for step in steps:
             yield step
             bar.update(n_samples)

@@ -11,9 +11,11 @@ import hashlib
 import os
 from pathlib import Path
 
-from ..exceptions import KeyBurned, MessageError
+from ..exceptions import KeyBurned, MessageError, StateError
+from ..plan import TrainingPlan
 from . import messages
 
+SECRET_FILE = "secret.key"
 _KIND = "secret key"
 _NONCE, _SALT = 12, 16
 
@@ -29,6 +31,25 @@ def write_secret(
         sections = [salt, nonce, cipher.encrypt(nonce, secret, _bound(plan_digest, run))]
     data = messages.pack(_KIND, plan_digest, sections, run=run, sealed=bool(passphrase))
     write_private(path, data)
+
+
+def owner_key(folder: Path, passphrase: bytes | None = None) -> tuple[TrainingPlan, str, bytes]:
+    """Plan, run and secret key, for the single owner who is the key holder too.
+
+    Parameters
+    ----------
+    folder : Path
+        The key holder's; a process that serves it meanwhile is not disturbed.
+    passphrase : bytes, optional
+        What the key is sealed by.
+    """
+    try:
+        plan = TrainingPlan.from_json((folder / "plan.json").read_bytes())
+        header, _ = messages.unpack((folder / SECRET_FILE).read_bytes(), _KIND, plan.digest)
+    except OSError:
+        raise StateError(f"{folder} holds no key: the run is over, or has none yet.") from None
+    run = header["run"]
+    return plan, run, read_secret(folder / SECRET_FILE, plan.digest, run, passphrase)
 
 
 def read_secret(path: Path, plan_digest: str, run: str, passphrase: bytes | None) -> bytes:

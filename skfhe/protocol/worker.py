@@ -10,7 +10,7 @@ from ..circuits.running import RunningSums
 from ..crypto.backend import Loader
 from ..plan import TrainingPlan
 from . import messages
-from .dataset import Shard
+from .manifest import Shard
 from .models import model_of
 from .places import read
 
