@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 
 from ..crypto.parameters import MAX_MODULUS_BITS, SECURITY_TABLE, CKKSParameters, Ring
 from ..exceptions import DepthExceeded, InfeasiblePlan
@@ -14,9 +15,16 @@ from . import cost
 from .requirement import PRODUCT_LEVEL, Bounds, Candidate, Requirement, Sizing
 
 MAX_NOISE_UNITS = 2**44
+LARGEST_PRIME_BITS = 60
 _LEAST_UNITS = 2.0**22
 _MIN_SCALE_BITS = 18
 _SCALES_TRIED = 4
+# From so many ciphertexts of rows on it is worth while to look at a larger ring too.
+_MANY_CIPHERTEXTS = 500
+# Rows are sent with no more bits than keep the sensitivity's excess below this, and what is told
+# about the key so far below its limit: primes differ a little from powers of two.
+_NEGLIGIBLE_EXCESS = 1e-3
+_FLOODING_KEPT = 0.5
 # One per cent less noise is worth so many per cent of a step's time.
 _WORTH_OF_NOISE = 6
 # Rows enter products linearly and carry the rounding of their encoding alone, so they need
@@ -26,11 +34,25 @@ ROW_BITS_SAVED = 3
 
 @dataclass(frozen=True)
 class Choice:
-    """Encryption parameters with the bounds that hold under them."""
+    """Encryption parameters, the bounds that hold under them, and what they cost.
+
+    Attributes
+    ----------
+    encryption, prediction
+        Parts of the plan.
+    bounds : Bounds
+        What errors can do.
+    price : float
+        Milliseconds of a step, and what noise is worth.
+    row_ciphertexts : int
+        How many hold all rows.
+    """
 
     encryption: Encryption
     bounds: Bounds
     prediction: Prediction
+    price: float
+    row_ciphertexts: int
 
 
 def choose(sizing: Sizing, context: CKKSParameters | None) -> Choice:
@@ -48,37 +70,50 @@ def choose(sizing: Sizing, context: CKKSParameters | None) -> Choice:
     InfeasiblePlan
         If none do; the message names needed, available and what to change.
     """
-    closest: tuple[float, InfeasiblePlan] | None = None
     rings = _searched(sizing) if context is None else iter([_given(sizing, context)])
+    failures: list[tuple[float, InfeasiblePlan]] = []
+    found = [*islice(_choices(sizing, rings, failures), 1)]
+    if found and found[0].row_ciphertexts > _MANY_CIPHERTEXTS:
+        # In the next ring half as many ciphertexts may hold more rows than they cost.
+        found += [*islice(_choices(sizing, rings, failures), 1)]
+    if not found:
+        closest = min(failures, key=lambda failure: failure[0], default=None)
+        raise closest[1] if closest else DepthExceeded(_no_depth(sizing, context))
+    return min(found, key=lambda choice: choice.price)
+
+
+def _choices(
+    sizing: Sizing,
+    rings: Iterator[list[Candidate]],
+    failures: list[tuple[float, InfeasiblePlan]],
+) -> Iterator[Choice]:
+    """The best of every ring that has one; what keeps others out is noted with their error."""
     for candidates in rings:
-        for candidate, counts in _by_cost(sizing, candidates):
+        for price, candidate, counts in _by_cost(sizing, candidates):
             bounds = sizing.bounds(candidate, whole=True)
             try:
                 _require_precise(sizing.requirement, bounds)
-                return _chosen(sizing, candidate, bounds, counts)
+                yield _chosen(sizing, candidate, bounds, counts, price)
+                break
             except InfeasiblePlan as reason:
-                if closest is None or bounds.error < closest[0]:
-                    closest = (bounds.error, reason)
-    raise closest[1] if closest else DepthExceeded(_no_depth(sizing, context))
+                failures.append((bounds.error, reason))
 
 
 def _by_cost(
     sizing: Sizing, candidates: list[Candidate]
-) -> list[tuple[Candidate, Counter[tuple[str, int]]]]:
-    """Candidates with the operations of a step, those first that serve best.
+) -> list[tuple[float, Candidate, Counter[tuple[str, int]]]]:
+    """Candidates with their price and the operations of a step, those first that serve best.
 
     Errors enlarge the sensitivity and so the noise, which more time is worth to avoid.
     """
-    counted = [(candidate, sizing.counts(candidate)) for candidate in candidates]
 
-    def price(item: tuple[Candidate, Counter[tuple[str, int]]]) -> float:
-        candidate, counts = item
+    def priced(candidate: Candidate) -> tuple[float, Candidate, Counter[tuple[str, int]]]:
+        counts, traffic = sizing.counts(candidate), sizing.circuit(candidate).traffic
         excess = sizing.bounds(candidate, whole=False).excess(sizing.requirement)
-        traffic = sizing.circuit(candidate).traffic
         milliseconds = cost.step_milliseconds(candidate.ring, traffic, counts)
-        return milliseconds * (1 + excess) ** _WORTH_OF_NOISE
+        return milliseconds * (1 + excess) ** _WORTH_OF_NOISE, candidate, counts
 
-    return sorted(counted, key=price)
+    return sorted(map(priced, candidates), key=lambda item: item[0])
 
 
 def _require_precise(requirement: Requirement, bounds: Bounds) -> None:
@@ -125,8 +160,12 @@ def _searched(sizing: Sizing) -> Iterator[list[Candidate]]:
 def _best_scale(
     sizing: Sizing, degree: int, layout, variant: int
 ) -> tuple[Bounds, Candidate] | None:
-    """The most precise of the largest scales that fit: a larger one shrinks the special prime."""
-    best, tried = None, 0
+    """The most precise of the largest scales that fit: a larger one shrinks the special prime.
+
+    Where the modulus has room to spare, the smallest scale that is precise enough: every bit is
+    stored and sent with every value.
+    """
+    best, tried, requirement = None, 0, sizing.requirement
     for scale_bits in range(sizing.max_scale_bits, _MIN_SCALE_BITS - 1, -1):
         bits = sizing.bit_sizes(layout, variant, scale_bits)
         if bits is None:
@@ -136,13 +175,23 @@ def _best_scale(
         bounds = _fitting(sizing, candidate)
         if bounds is None:
             continue
-        requirement = sizing.requirement
-        if best is None or bounds.excess(requirement) < best[0].excess(requirement):
+        lean = bits[-1] == LARGEST_PRIME_BITS and _is_lean(requirement, bounds)
+        if best is None or lean or bounds.excess(requirement) < best[0].excess(requirement):
             best = (bounds, candidate)
         tried += 1
-        if tried == _SCALES_TRIED:
+        if tried >= _SCALES_TRIED and not lean:
             break
     return best
+
+
+def _is_lean(requirement: Requirement, bounds: Bounds) -> bool:
+    """Whether errors are of no consequence though rows are sent with fewer bits."""
+    return (
+        bounds.meet(requirement)
+        and bounds.excess(requirement) <= _NEGLIGIBLE_EXCESS
+        and bounds.flooding <= _FLOODING_KEPT * requirement.max_flooding
+        and bounds.margin_slack <= requirement.max_margin_slack / 2
+    )
 
 
 def _given(sizing: Sizing, context: CKKSParameters) -> list[Candidate]:
@@ -189,7 +238,8 @@ def last_primes(requirement: Requirement, units: float, scale_bits: int) -> tupl
     # leave the noise room to be encoded exactly and the release enough units to be precise.
     exact = math.ceil(units + math.log2(spread) - 3 - math.log2(MAX_NOISE_UNITS))
     precise = math.floor(units - math.log2(_LEAST_UNITS))
-    last = min(max(math.ceil((units + release) / 2), exact, scale_bits), precise, 60)
+    last = max(math.ceil((units + release) / 2), exact, scale_bits)
+    last = min(last, precise, LARGEST_PRIME_BITS)
     base = math.ceil(units - last + release)
     if last < max(exact, scale_bits) or base < 20:
         return None
@@ -214,6 +264,7 @@ def _chosen(
     candidate: Candidate,
     bounds: Bounds,
     counts: Counter[tuple[str, int]],
+    price: float,
 ) -> Choice:
     """The plan's encryption part, with noise for a sensitivity that includes all slack."""
     requirement, circuit, ring = sizing.requirement, sizing.circuit(candidate), candidate.ring
@@ -261,4 +312,4 @@ def _chosen(
         requirement.problem,
         requirement.symmetric,
     )
-    return Choice(encryption, bounds, prediction)
+    return Choice(encryption, bounds, prediction, price, circuit.traffic.rows)
