@@ -7,6 +7,7 @@ import os
 import resource
 import sys
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from typing import TypeVar
 
 Result = TypeVar("Result")
@@ -25,6 +26,7 @@ def peak_memory() -> int:
 
 
 def apart(run: Callable[..., Result], *arguments) -> Result:
-    """Run in a process of its own, so that peak memory is its own."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(run, arguments)
+    """Run in a process of its own, so that peak memory is its own; it may have children."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=context) as executor:
+        return executor.submit(run, *arguments).result()

@@ -149,6 +149,16 @@ class Loader(Evaluator, Protocol):
             If the bytes are no ciphertext of this ring.
         """
 
+    def load_fresh(self, data: bytes, scale: float, level: int) -> Ciphertext:
+        """Parse what a party has encrypted at a scale and a level.
+
+        Raises
+        ------
+        MessageError
+            If the bytes are no ciphertext of this ring, or one that arithmetic has been done on
+            or that has another scale or level.
+        """
+
     def save(self, a: Ciphertext) -> bytes:
         """Serialise a ciphertext."""
 

@@ -51,9 +51,20 @@ def _parse(ring: Ring, data: bytes) -> SimulatedCiphertext:
         slots = np.frombuffer(data[split:], dtype=np.complex128)
         if slots.size != ring.slots or not 0 <= level <= ring.top_level or not scale > 0:
             raise ValueError("wrong size, level or scale")
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise MessageError(f"these bytes are no simulated ciphertext: {error}.") from None
     return SimulatedCiphertext(slots, scale, level)
+
+
+def _require_form(
+    a: SimulatedCiphertext, scale: float, level: int, tolerance: float = 0.0
+) -> SimulatedCiphertext:
+    if a.level != level or not abs(a.scale - scale) <= tolerance * scale:
+        raise MessageError(
+            f"a ciphertext must have level {level} and scale {scale:.6g} here, "
+            f"got level {a.level} and scale {a.scale:.6g}."
+        )
+    return a
 
 
 class SimulatedScheme:
@@ -118,12 +129,7 @@ class SimulatedKeys:
     def decrypt(self, data: bytes, level: int, scale: float) -> NDArray[np.float64]:
         if not self._alive:
             raise KeyBurned("the secret key of this run has been destroyed.")
-        a = _parse(self._ring, data)
-        if a.level != level or not np.isclose(a.scale, scale, rtol=1e-9):
-            raise MessageError(
-                f"a ciphertext must have level {level} and scale {scale:.6g} here, "
-                f"got level {a.level} and scale {a.scale:.6g}."
-            )
+        a = _require_form(_parse(self._ring, data), scale, level, 1e-9)
         return np.rint(slots_to_coefficients(self._ring, a.slots) * a.scale)
 
     def destroy(self) -> None:
@@ -179,6 +185,9 @@ class SimulatedEvaluator(_Noisy):
 
     def load(self, data: bytes) -> SimulatedCiphertext:
         return _parse(self.ring, data)
+
+    def load_fresh(self, data: bytes, scale: float, level: int) -> SimulatedCiphertext:
+        return _require_form(_parse(self.ring, data), scale, level)
 
     def save(self, a: SimulatedCiphertext) -> bytes:
         return _dump(a)

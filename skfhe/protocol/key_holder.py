@@ -336,10 +336,7 @@ class KeyHolder:
 
     def _alive(self) -> Encryptor:
         if self._process != os.getpid():
-            raise KeyBurned(
-                "a key holder works in the process that made it, where its releases are counted; "
-                "make one here, with a run of its own."
-            )
+            raise KeyBurned("a key holder works in the process that made it; make one here.")
         if self._encryptor is None:
             raise KeyBurned("this run is over and its secret key destroyed; start a new run.")
         return self._encryptor

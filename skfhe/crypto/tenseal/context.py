@@ -110,6 +110,19 @@ def save(item) -> bytes:
         return os.pread(fd, os.fstat(fd).st_size, 0)
 
 
+def require_form(
+    a: seal.Ciphertext, scale: float, level: int, tolerance: float = 0.0
+) -> seal.Ciphertext:
+    """A ciphertext that must have two polynomials, at a scale and a level."""
+    found = a.coeff_modulus_size() - 1
+    if a.size() != 2 or found != level or not abs(a.scale - scale) <= tolerance * scale:
+        raise MessageError(
+            f"a ciphertext must have level {level} and scale {scale:.6g} here, got level "
+            f"{found}, scale {a.scale:.6g} and size {a.size()}."
+        )
+    return a
+
+
 def load(item, ring: Ring, data: bytes):
     try:
         with _scratch() as (fd, path):

@@ -12,7 +12,8 @@ import tenseal.sealapi as seal
 from ...exceptions import DepthExceeded, MessageError
 from ..embedding import mask_slots, monomial_slots
 from ..parameters import Ring
-from .context import load, save, seal_context
+from .compact import load_ciphertext, save_ciphertext
+from .context import load, require_form, seal_context
 
 
 class TensealEvaluator:
@@ -43,10 +44,13 @@ class TensealEvaluator:
         raise TypeError("evaluators do not pickle; send the evaluation keys.")
 
     def load(self, data: bytes) -> seal.Ciphertext:
-        return load(seal.Ciphertext(), self.ring, data)
+        return load_ciphertext(self.ring, data)
+
+    def load_fresh(self, data: bytes, scale: float, level: int) -> seal.Ciphertext:
+        return require_form(self.load(data), scale, level)
 
     def save(self, a: seal.Ciphertext) -> bytes:
-        return save(a)
+        return save_ciphertext(a, self.ring)
 
     def level(self, a: seal.Ciphertext) -> int:
         return a.coeff_modulus_size() - 1
@@ -133,7 +137,7 @@ class TensealEvaluator:
         result = seal.Ciphertext() if into is None else into
         try:
             getattr(self._evaluator, name)(a, *arguments, result)
-        except ValueError as error:
+        except (ValueError, RuntimeError) as error:
             raise self._explained(name, a, arguments, error) from None
         return result
 
@@ -154,7 +158,7 @@ class TensealEvaluator:
         return self._plaintexts[key]
 
     def _explained(
-        self, name: str, a: seal.Ciphertext, arguments: tuple, error: ValueError
+        self, name: str, a: seal.Ciphertext, arguments: tuple, error: Exception
     ) -> ValueError:
         """SEAL's "scale out of bounds" and "end of modulus switching chain" are spent levels."""
         said = str(error)

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from ...exceptions import DepthExceeded, KeyBurned, MessageError
 from ..embedding import coefficients_to_slots, slots_to_coefficients
 from ..parameters import Ring
-from .context import level_ids, load, save, seal_context
+from .compact import load_ciphertext, save_ciphertext
+from .context import level_ids, load, require_form, save, seal_context
 
 # The largest spread of integer coefficients that CKKSEncoder.encode takes without rounding:
 # the two FFTs in double precision err by about 2^-53 of the spread times a few, so a spread of
@@ -69,13 +70,7 @@ class TensealKeys:
         The caller is the key holder's release, which has spent the budget before.
         """
         self._alive()
-        ciphertext = load(seal.Ciphertext(), self._ring, data)
-        found = ciphertext.coeff_modulus_size() - 1
-        if ciphertext.size() != 2 or found != level or not _close(ciphertext.scale, scale):
-            raise MessageError(
-                f"a ciphertext must have level {level} and scale {scale:.6g} here, got level "
-                f"{found}, scale {ciphertext.scale:.6g} and size {ciphertext.size()}."
-            )
+        ciphertext = require_form(load_ciphertext(self._ring, data), scale, level, 1e-9)
         plaintext = seal.Plaintext()
         try:
             self._decryptor.decrypt(ciphertext, plaintext)
@@ -156,11 +151,7 @@ class TensealEncryptor:
         if self._encryptor is None:
             raise KeyBurned("the secret key of this run has been destroyed.")
         if self._symmetric:
-            return save(self._encryptor.encrypt_symmetric(plaintext))
+            return save_ciphertext(self._encryptor.encrypt_symmetric(plaintext), self._ring)
         ciphertext = seal.Ciphertext()
         self._encryptor.encrypt(plaintext, ciphertext)
-        return save(ciphertext)
-
-
-def _close(a: float, b: float) -> bool:
-    return abs(a - b) <= 1e-9 * b
+        return save_ciphertext(ciphertext, self._ring)
