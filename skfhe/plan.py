@@ -49,6 +49,8 @@ __all__ = [
 ]
 
 FORMAT_VERSION = 1
+# What reading JSON of another shape may raise.
+_MALFORMED = LookupError, ArithmeticError, TypeError, ValueError, AttributeError, RecursionError
 
 
 @dataclass(frozen=True)
@@ -163,7 +165,7 @@ class TrainingPlan:
             )
             if content:
                 raise ValueError(f"unknown parts {sorted(content)}")
-        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        except _MALFORMED as error:
             raise ValueError(f"this is no training plan: {error}.") from None
         if plan.digest != digest:
             raise ValueError("this training plan was altered: its digest does not match.")
@@ -229,5 +231,22 @@ def _build(kind: type, fields: dict[str, Any]) -> Any:
         for name in ("moments", "curvature"):
             values[name] = values[name] and _build(Statistic, values[name])
     if kind is Prediction:
-        values["key_switches"] = {int(k): v for k, v in values["key_switches"].items()}
+        values["key_switches"] = {int(k): int(v) for k, v in values["key_switches"].items()}
+    _require_kinds(kind, values)
     return kind(**values)
+
+
+_NUMBERS_AND_TEXT = {"int": (int,), "float": (int, float), "str": (str,), "bool": (bool,)}
+
+
+def _require_kinds(kind: type, values: dict[str, Any]) -> None:
+    """Refuse numbers and text, alone or in a tuple, where a field is of another kind."""
+    for field in dataclasses.fields(kind):
+        name, value = str(field.type), values[field.name]
+        several = name.startswith("tuple[")
+        allowed = _NUMBERS_AND_TEXT.get(name.removeprefix("tuple[").removesuffix(", ...]"))
+        members = value if several else (value,)
+        if allowed and not (
+            isinstance(members, tuple) and all(type(one) in allowed for one in members)
+        ):
+            raise ValueError(f"{field.name} must be {name}")

@@ -210,8 +210,13 @@ def read_all(connection):
     return data
 
 
+def shared_plan(**parameters):
+    """A plan for owners who know the public key alone."""
+    return make(**{"n_owners": 2, **parameters})
+
+
 def holder(plan=None, backend="simulated"):
-    plan = plan or make()
+    plan = plan or shared_plan()
     return KeyHolder(plan, scheme_of(plan, backend))
 
 

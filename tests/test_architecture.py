@@ -16,6 +16,7 @@ TREES = {name: ast.parse(path.read_text(), str(path)) for name, path in FILES.it
 
 # Layers from the top down: a module may import from layers below its own, and within its own.
 LAYERS = (
+    {"__main__"},
     {"cli", "displays", "reporting"},
     {"service", "_base", "linear_model", "neural_network", "preprocessing", "model_selection"},
     {"_arguments"},
@@ -165,12 +166,21 @@ def test_pyarrow_and_fsspec_are_imported_only_where_files_are_opened():
     assert users <= {"sources/arrow", "protocol/places"}
 
 
+def test_only_the_command_line_imports_click_skops_and_distributed():
+    for module in ("click", "skops", "distributed"):
+        users = {n for n in FILES if any(i.split(".")[0] == module for i in imported(n))}
+        assert users and all(name.startswith("cli/") for name in users)
+
+
 def test_nothing_pickles():
     banned = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}
-    maps = {"joblib.Parallel", "joblib.delayed", "joblib.effective_n_jobs"}
+    # What passes to worker processes is public; files and messages hold no pickle.
+    allowed = {
+        "protocol/mapping": {"joblib.Parallel", "joblib.delayed", "joblib.effective_n_jobs"},
+        "cli/fit": {"joblib.parallel_config"},
+    }
     for name in FILES:
-        # What passes to worker processes is public; files and messages hold no pickle.
-        found = set(imported(name)) - (maps if name == "protocol/mapping" else set())
+        found = set(imported(name)) - allowed.get(name, set())
         assert not {i.split(".")[0] for i in found} & banned, name
 
 
@@ -235,7 +245,7 @@ def test_files_are_short(name):
 
 HEAVY = (
     *("dp_accounting", "tenseal", "matplotlib", "scipy.stats", "scipy.optimize", "tqdm"),
-    *("pyarrow", "fsspec"),
+    *("pyarrow", "fsspec", "click", "skops"),
 )
 PROBE = """
 import sys, time

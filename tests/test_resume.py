@@ -217,7 +217,7 @@ def test_the_key_at_rest(tmp_path):
     run.state.close()
     for wrong in (None, b"", b"wrong"):
         state = FolderState(tmp_path / "a" / "keys", wrong)
-        with pytest.raises(KeyBurned, match="passphrase"):
+        with pytest.raises(StateError, match="passphrase"):
             KeyHolder(plan, state=state)
         assert path.read_bytes() == sealed  # a wrong passphrase costs nothing
         state.close()

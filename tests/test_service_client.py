@@ -6,7 +6,7 @@ import threading
 import time
 
 import pytest
-from helpers import BACKENDS, make, relative, scheme_of, seeded_noise
+from helpers import BACKENDS, relative, scheme_of, seeded_noise
 from service_helpers import (
     EVALUATOR,
     OWNER,
@@ -16,6 +16,7 @@ from service_helpers import (
     free_port,
     holder,
     serving,
+    shared_plan,
 )
 
 from skfhe import KeyHolder
@@ -42,7 +43,7 @@ def trained(key_holder, scheme, frame, public_key):
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_run_is_the_same_from_afar(backend, authority, monkeypatch):
-    plan = make(n_owners=2, max_iter=2, standardize=True)
+    plan = shared_plan(n_owners=2, max_iter=2, standardize=True)
     scheme = scheme_of(plan, backend)
     monkeypatch.setattr(data_owner, "discrete_gaussian", seeded_noise())
     here = holder(plan, backend)
@@ -66,17 +67,17 @@ def test_a_run_is_the_same_from_afar(backend, authority, monkeypatch):
 
 
 def test_the_plan_comes_from_the_key_holder_or_is_compared():
-    plan = make()
+    plan = shared_plan()
     with serving(holder(plan)) as service:
         with service.remote() as remote:
             assert remote.plan == plan
             assert repr(remote) == f"RemoteKeyHolder('{service.url}', plan={plan.digest[:12]})"
-        with pytest.raises(PlanMismatch, match=make(epsilon=2.0).digest[:12]):
-            service.remote(make(epsilon=2.0))
+        with pytest.raises(PlanMismatch, match=shared_plan(epsilon=2.0).digest[:12]):
+            service.remote(shared_plan(epsilon=2.0))
 
 
 def test_another_run_in_the_same_place_is_noticed():
-    plan = make()
+    plan = shared_plan()
     with serving(holder(plan)) as service:
         remote = service.remote(plan)
     with serving(holder(plan), port=service.port), pytest.raises(PlanMismatch, match="run"):
@@ -147,7 +148,7 @@ def test_it_waits_for_a_service_that_starts_again(authority):
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_run_goes_on_after_a_restart(backend, tmp_path):
     """From the state in a folder: the same weights, and no step twice."""
-    plan = make(n_owners=2, max_iter=2)
+    plan = shared_plan(n_owners=2, max_iter=2)
     scheme = scheme_of(plan, backend)
     state = FolderState.create(tmp_path / "state", plan)
     key_holder = KeyHolder(plan, scheme, state=state)
@@ -181,7 +182,7 @@ def test_it_gives_up_in_the_end():
 
 def test_it_slows_down_when_told():
     limits = Limits(requests_per_minute=60, burst=2)
-    with serving(holder(), limits=limits) as service, service.remote(make()) as remote:
+    with serving(holder(), limits=limits) as service, service.remote(shared_plan()) as remote:
         start = time.monotonic()
         for _ in range(2):
             remote.status()

@@ -7,8 +7,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
-from helpers import make
-from service_helpers import EVALUATOR, holder
+from service_helpers import EVALUATOR, holder, shared_plan
 
 from skfhe.exceptions import MessageError
 from skfhe.protocol.outcome import pack_status
@@ -93,14 +92,17 @@ def endless(taken):
     ],
 )
 def test_answers_that_are_none(bad):
-    with false_key_holder({"/v1/weights": bad}) as (client, asked), client(make()) as remote:
+    with (
+        false_key_holder({"/v1/weights": bad}) as (client, asked),
+        client(shared_plan()) as remote,
+    ):
         with pytest.raises(MessageError, match="no answer of a key holder"):
             remote.weights()
         assert asked == ["/v1/status", "/v1/weights"]  # neither again nor elsewhere
 
 
 def test_a_body_without_end_is_not_read():
-    plan, taken = make(), []
+    plan, taken = shared_plan(), []
     bad = {"/v1/weights": answer(endless(taken))}
     with false_key_holder(bad) as (client, _), client(plan) as remote:
         with pytest.raises(MessageError, match="beyond"):
@@ -124,12 +126,12 @@ def test_a_body_without_end_is_not_read():
 def test_a_status_that_is_none(status):
     bad = {"/v1/status": answer(status, JSON)}
     with false_key_holder(bad) as (client, _), pytest.raises(MessageError):
-        client(make())
+        client(shared_plan())
 
 
 @pytest.mark.parametrize(
     "plan",
-    [b"{}", make().to_json().encode()[:-20], b" " * (LARGEST_PLAN + 1)],
+    [b"{}", shared_plan().to_json().encode()[:-20], b" " * (LARGEST_PLAN + 1)],
 )
 def test_a_plan_that_is_none(plan):
     bad = {"/v1/plan": answer(plan, JSON)}
@@ -142,7 +144,7 @@ def test_errors_do_nothing_to_a_terminal():
     bad = {"/v1/weights": answer(text.encode(), JSON, 400)}
     with (
         false_key_holder(bad) as (client, _),
-        client(make()) as remote,
+        client(shared_plan()) as remote,
         pytest.raises(MessageError, match="all is well") as caught,
     ):
         remote.weights()

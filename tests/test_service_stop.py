@@ -11,7 +11,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from helpers import make, scheme_of
+from helpers import scheme_of
 from service_helpers import (
     ACCESS,
     BYTES,
@@ -22,6 +22,7 @@ from service_helpers import (
     Wrapped,
     holder,
     serving,
+    shared_plan,
     wait_until,
 )
 from test_service_limits import head
@@ -112,9 +113,9 @@ def test_a_client_that_goes_away_does_not_end_a_release():
 SCRIPT = """
 import sys, time
 sys.path[:0] = {paths!r}
-from helpers import make, scheme_of
+from helpers import scheme_of
 from skfhe import KeyHolder
-from service_helpers import ACCESS
+from service_helpers import ACCESS, shared_plan
 from skfhe.service import serve
 
 class SlowKeyHolder(KeyHolder):
@@ -124,7 +125,7 @@ class SlowKeyHolder(KeyHolder):
         super().release(reply)
         print("released", self.status().step, flush=True)
 
-plan = make()
+plan = shared_plan()
 key_holder = SlowKeyHolder(plan, scheme_of(plan, "simulated"))
 serve(key_holder, ACCESS, port=0, certificate={certificate!r}, private_key={key!r})
 print("burned" if key_holder.status().burned else "alive", flush=True)
@@ -142,7 +143,7 @@ def test_signals_stop_a_process_gracefully(number, authority):
     )
     try:
         listening = json.loads(process.stderr.readline())
-        plan = make()
+        plan = shared_plan()
         assert listening["event"] == "listening" and listening["host"] == "127.0.0.1"
         assert listening["plan"] == plan.digest and listening["tls"] is True
         url = f"https://127.0.0.1:{listening['port']}"
@@ -247,7 +248,7 @@ def test_ready_tells_the_address():
 def test_many_stops_leave_nothing_behind():
     before = threading.active_count()
     for _ in range(3):
-        with serving(holder()) as service, service.remote(make()) as remote:
+        with serving(holder()) as service, service.remote(shared_plan()) as remote:
             remote.weights()
     wait_until(lambda: threading.active_count() <= before)
 

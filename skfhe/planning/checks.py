@@ -53,6 +53,13 @@ def check_plan(plan: TrainingPlan) -> None:
         If noise, sensitivity and (epsilon, delta) do not fit together, or the schema does not
         fit the problem.
     """
+    try:
+        _require_sound(plan)
+    except (TypeError, AttributeError, LookupError, ArithmeticError) as error:
+        raise PlanMismatch(f"this plan has a field of the wrong kind: {error}.") from None
+
+
+def _require_sound(plan: TrainingPlan) -> None:
     certificate, guarantee = plan.certificate, plan.guarantee
     _require_counts(plan)
     _require_fitting_schema(plan)

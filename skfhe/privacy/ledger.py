@@ -14,7 +14,7 @@ from typing import NamedTuple
 from ..exceptions import BudgetExceeded
 from . import accounting
 from .composition import Composition, Releases
-from .ledger_store import LedgerEntry, LedgerStore, read, write
+from .ledger_store import LedgerEntry, LedgerStore, read, stored_budget, write
 
 # mu may exceed what `accounting.calibrate` inverts to by this, relative: sums of floats differ in
 # their last digits. Calibration stays clear of the exact bound by 1,000 times as much.
@@ -84,6 +84,25 @@ class PrivacyLedger:
         self.dataset = str(dataset)
         place = None if path is None else Path(path).absolute()
         self._store = LedgerStore(place, *self._budget)
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str], *, dataset: str = "") -> PrivacyLedger:
+        """A ledger whose file is there, with the budget that was set when it was made.
+
+        Parameters
+        ----------
+        path : path-like
+            The file.
+        dataset : str, default=""
+            As for a new ledger.
+
+        Raises
+        ------
+        ValueError
+            If there is no such file, or it is no ledger.
+        """
+        epsilon, delta = stored_budget(Path(path).absolute())
+        return cls(path, epsilon=epsilon, delta=delta, dataset=dataset)
 
     def __repr__(self) -> str:
         path = None if self.path is None else str(self.path)

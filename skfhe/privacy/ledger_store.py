@@ -146,28 +146,8 @@ class LedgerStore:
             with self._memory.lock:
                 yield self._memory.connection
             return
-        with _exclusive(self.path):
-            yield from self._connected(mode)
-
-    def _connected(self, mode: str) -> Iterator[sqlite3.Connection]:
-        assert self.path is not None
-        try:
-            connection = sqlite3.connect(
-                f"{self.path.as_uri()}?mode={mode}",
-                uri=True,
-                timeout=_BUSY_SECONDS,
-                isolation_level=None,
-            )
-        except sqlite3.OperationalError as error:
-            raise ValueError(f"the ledger {self.path} cannot be opened: {error}.") from None
-        try:
-            # EXTRA also syncs the folder: a committed debit survives a power failure.
-            connection.execute("PRAGMA synchronous = EXTRA")
+        with _file(self.path, mode) as connection:
             yield connection
-        except sqlite3.DatabaseError as error:
-            raise ValueError(f"{self.path} is no usable privacy ledger: {error}.") from None
-        finally:
-            connection.close()
 
 
 class _Memory:
@@ -205,6 +185,48 @@ def write(connection: sqlite3.Connection, entry: LedgerEntry) -> None:
 
 
 _COLUMNS = ", ".join(field.name for field in fields(LedgerEntry))
+
+
+@contextmanager
+def _file(path: Path, mode: str) -> Iterator[sqlite3.Connection]:
+    """A connection to a ledger's file, with no other one meanwhile."""
+    with _exclusive(path):
+        yield from _connected(path, mode)
+
+
+def _connected(path: Path, mode: str) -> Iterator[sqlite3.Connection]:
+    try:
+        connection = sqlite3.connect(
+            f"{path.as_uri()}?mode={mode}",
+            uri=True,
+            timeout=_BUSY_SECONDS,
+            isolation_level=None,
+        )
+    except sqlite3.OperationalError as error:
+        raise ValueError(f"the ledger {path} cannot be opened: {error}.") from None
+    try:
+        # EXTRA also syncs the folder: a committed debit survives a power failure.
+        connection.execute("PRAGMA synchronous = EXTRA")
+        yield connection
+    except sqlite3.DatabaseError as error:
+        raise ValueError(f"{path} is no usable privacy ledger: {error}.") from None
+    finally:
+        connection.close()
+
+
+def stored_budget(path: Path) -> tuple[float, float]:
+    """Epsilon and delta of a ledger's file, which must be there.
+
+    Raises
+    ------
+    ValueError
+        If it is not, or is no ledger.
+    """
+    if not path.is_file():
+        raise ValueError(f"there is no ledger {path}; make one with a budget first.")
+    with _file(path, "rw") as connection:
+        _, epsilon, delta = _identity(connection, path)
+        return epsilon, delta
 
 
 @contextmanager

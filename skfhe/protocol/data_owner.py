@@ -112,11 +112,24 @@ class DataOwner:
             Index of this owner among the plan's.
         scheme : Scheme, optional
             The backend; by default the encrypted one.
+
+        Raises
+        ------
+        PlanMismatch
+            If the plan has a single owner: its errors are bounded for encryption under the
+            secret key, and those of a public key are larger.
+        MessageError
+            If it is no public key.
         """
+        if plan.encryption.symmetric:
+            raise PlanMismatch(
+                "the plan's single owner encrypts under the secret key: use with_secret_key, or "
+                "a plan with n_owners=2 for an owner who is not the key holder."
+            )
         header, (key,) = messages.unpack(public_key, "public key", plan.digest, n_sections=1)
         encryptor = (scheme or plan_scheme(plan)).encryptor(key)
         digest = hashlib.sha256(public_key).hexdigest()
-        return cls(plan, encryptor, header["run"], owner, public_key=digest)
+        return cls(plan, encryptor, messages.run_of(header), owner, public_key=digest)
 
     @classmethod
     def with_secret_key(
@@ -137,7 +150,7 @@ class DataOwner:
         ------
         PlanMismatch
             If the plan has several owners.
-        StateError, KeyBurned
+        StateError
             If there is no key, or it does not open.
         """
         plan, run, secret = owner_key(Path(folder), passphrase)

@@ -42,7 +42,15 @@ class EncryptedDataset:
         return sum(len(shard.message) for shard in self.shards)
 
     def noise_of(self, step: int) -> list[bytes]:
-        """Every owner's noise share of one step."""
+        """Every owner's noise share of one step.
+
+        Raises
+        ------
+        PlanMismatch
+            If an owner has left none.
+        """
+        if any(step >= len(shares) for shares in self.noise):
+            raise PlanMismatch(f"every owner must have left its noise for step {step}.")
         return [read(shares[step]) for shares in self.noise]
 
     @classmethod

@@ -67,7 +67,7 @@ class Evaluator:
         header, (keys,) = messages.unpack(
             evaluation_keys, "evaluation keys", plan.digest, n_sections=1
         )
-        self._run = header["run"]
+        self._run = messages.run_of(header)
         self._scheme = scheme or plan_scheme(plan)
         self._backend = self._scheme.evaluator(keys)
         self._checkpoint = checkpoint or Checkpoint()
@@ -108,7 +108,8 @@ class Evaluator:
 
     def _shard(self, message: bytes) -> Shard:
         """A shard from the header of its message."""
-        header, _ = messages.unpack(message, "rows", self.plan.digest, self._model.n_sections)
+        n_sections = len(self._model.sections)
+        header, _ = messages.unpack(message, "rows", self.plan.digest, n_sections)
         return Shard(*(header.get(name) for name in ("owner", "chunk", "n_samples")), message)
 
     def _require_admissible(self, shard: Shard) -> None:
@@ -155,9 +156,9 @@ class Evaluator:
                 raise PlanMismatch(f"{name} was added up before, from other shares.")
             return reply
         n_sections = statistic.n_ciphertexts(self.plan.encryption.poly_modulus_degree)
-        total: list[Any] = []
+        level, total = self.plan.encryption.product_level, []
         for sections in self._shares("statistic", shares, n_sections, name=name):
-            loaded = [self._backend.load(section) for section in sections]
+            loaded = [self._backend.load_fresh(section, 1.0, level) for section in sections]
             total = [*map(self._backend.add, total, loaded)] if total else loaded
         reply = messages.pack(
             "statistics",
@@ -229,9 +230,11 @@ class Evaluator:
         ):
             raise PlanMismatch("the weights name an entry that the plan's tables lack.")
         shares = self._shares("noise", noise, 1, step=self._next_step)
+        scale = self.plan.encryption.output_scale
+        noises = [self._backend.load_fresh(share, scale, 0) for (share,) in shares]
         total = self._sums(tuple(indices), tuple(map(bytes, sections))).merged()
-        for (share,) in shares:
-            total = self._backend.add(total, self._backend.load(share))
+        for one in noises:
+            total = self._backend.add(total, one)
         reply = messages.pack(
             "gradient",
             digest,

@@ -127,7 +127,7 @@ class KeyHolder:
                 self._keys = self.scheme.generate(elements)
                 self._state.keep_secret(self._keys.secret_key)
             self._encryptor = self._keys.encryptor()
-        except (StateError, KeyBurned):
+        except StateError:
             raise  # storage or a passphrase is missing: mended, the run goes on
         except BaseException:
             self.burn()  # nothing can be released, and nobody could settle this later

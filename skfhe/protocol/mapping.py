@@ -123,9 +123,9 @@ def _resident(task: Task) -> Worker:
     if task.identity not in _RESIDENTS:
         _RESIDENTS.clear()
         plan = TrainingPlan.from_json(task.plan)
-        header, (sections,) = messages.unpack(read(task.keys), "evaluation keys", plan.digest, 1)
-        backend = plan_scheme(plan, task.backend).evaluator(sections)
-        _RESIDENTS[task.identity] = Worker(plan, backend, header["run"], task.cache_bytes)
+        header, (keys,) = messages.unpack(read(task.keys), "evaluation keys", plan.digest, 1)
+        backend, run = plan_scheme(plan, task.backend).evaluator(keys), messages.run_of(header)
+        _RESIDENTS[task.identity] = Worker(plan, backend, run, task.cache_bytes)
     return _RESIDENTS[task.identity]
 
 

@@ -74,7 +74,9 @@ def unpack(
     """
     header, offset = _header(data)
     if header["kind"] != kind:
-        raise MessageError(f"a message of kind {kind!r} is needed here, got {header['kind']!r}.")
+        raise MessageError(
+            f"a message of kind {kind!r} is needed here, got {_short(header['kind'])}."
+        )
     for name, value in {"plan": plan_digest, **expected}.items():
         if header.get(name) != value:
             raise PlanMismatch(
@@ -90,6 +92,42 @@ def unpack(
         sections.append(view[offset : offset + length])
         offset += length
     return header, sections
+
+
+def run_of(header: dict[str, Any]) -> str:
+    """The run that a message of keys is for.
+
+    Raises
+    ------
+    MessageError
+        If it names none.
+    """
+    run = header.get("run")
+    if not isinstance(run, str):
+        raise MessageError(f"a message of kind {header['kind']!r} must name its run.")
+    return run
+
+
+def describe(data: bytes) -> dict[str, Any]:
+    """What a message says of itself, for who looks at one whose kind and plan are not known.
+
+    Parameters
+    ----------
+    data : bytes
+        The message.
+
+    Returns
+    -------
+    header : dict
+        ``kind``, ``sections`` (their lengths in bytes), usually ``plan``, and further fields;
+        public. Nothing but form and checksum has been checked: a forger can write anything here.
+
+    Raises
+    ------
+    MessageError
+        If the bytes are no message, are truncated or altered.
+    """
+    return _header(data)[0]
 
 
 def _header(data: bytes) -> tuple[dict[str, Any], int]:

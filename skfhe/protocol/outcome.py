@@ -101,7 +101,7 @@ def unpack_outcome(data: bytes, plan: TrainingPlan, run: str | None = None) -> R
             and all(type(value) in (int, float) and math.isfinite(value) for value in numbers)
             and all(np.isfinite(array).all() for array in arrays)
         )
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         sound = False
     if not sound:
         raise MessageError("this message holds no released model of the plan.")

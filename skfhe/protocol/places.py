@@ -58,7 +58,10 @@ class Place:
         path = self._path(name)
         try:
             with self._files.open(path, "rb") if self._files else open(path, "rb") as file:
-                data = file.read(most + 1)
+                # Asked for more than there is, a file sets that much memory aside first.
+                n_bytes = file.seek(0, os.SEEK_END)
+                file.seek(0)
+                data = file.read(min(n_bytes, most) + 1)
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or type(error).__name__
             raise MessageError(f"{self.url}/{name} cannot be read: {reason}.") from None

@@ -11,7 +11,7 @@ import hashlib
 import os
 from pathlib import Path
 
-from ..exceptions import KeyBurned, MessageError, StateError
+from ..exceptions import MessageError, StateError
 from ..plan import TrainingPlan
 from . import messages
 
@@ -44,12 +44,19 @@ def owner_key(folder: Path, passphrase: bytes | None = None) -> tuple[TrainingPl
         What the key is sealed by.
     """
     try:
-        plan = TrainingPlan.from_json((folder / "plan.json").read_bytes())
+        plan = _plan_of(folder)
         header, _ = messages.unpack((folder / SECRET_FILE).read_bytes(), _KIND, plan.digest)
     except OSError:
         raise StateError(f"{folder} holds no key: the run is over, or has none yet.") from None
-    run = header["run"]
+    run = messages.run_of(header)
     return plan, run, read_secret(folder / SECRET_FILE, plan.digest, run, passphrase)
+
+
+def _plan_of(folder: Path) -> TrainingPlan:
+    try:
+        return TrainingPlan.from_json((folder / "plan.json").read_bytes())
+    except ValueError as error:
+        raise StateError(f"the key holder's folder {folder} is damaged: {error}") from None
 
 
 def read_secret(path: Path, plan_digest: str, run: str, passphrase: bytes | None) -> bytes:
@@ -59,7 +66,7 @@ def read_secret(path: Path, plan_digest: str, run: str, passphrase: bytes | None
     ------
     MessageError, PlanMismatch
         If the file is damaged, or belongs to another plan or run.
-    KeyBurned
+    StateError
         If the passphrase is missing or wrong: the key cannot be used.
     """
     header, sections = messages.unpack(path.read_bytes(), _KIND, plan_digest, run=run)
@@ -68,14 +75,14 @@ def read_secret(path: Path, plan_digest: str, run: str, passphrase: bytes | None
     if header.get("sealed") is not True or len(sections) != 3:
         raise MessageError("this file holds no secret key of this package.")
     if not passphrase:
-        raise KeyBurned(f"the key in {path.name} is sealed; give the passphrase to use it.")
+        raise StateError(f"the key in {path.name} is sealed; give the passphrase to use it.")
     from cryptography.exceptions import InvalidTag
 
     salt, nonce, sealed = map(bytes, sections)
     try:
         return _cipher(passphrase, salt).decrypt(nonce, sealed, _bound(plan_digest, run))
     except (InvalidTag, ValueError):
-        raise KeyBurned(
+        raise StateError(
             f"the key in {path.name} does not open: the passphrase is another one, or the file "
             "was altered."
         ) from None

@@ -39,6 +39,8 @@ class Worker:
         self._backend = backend
         self._arithmetic = Arithmetic(backend, plan.encryption.waterline)
         self._model = model_of(plan)
+        # Scale and level of the weights.
+        self._fresh = plan.encryption.scale, len(plan.encryption.primes) - 2
         self._kept: dict[tuple[int, int], Any] = {}
         self._room = cache_bytes // _loaded_bytes(plan, self._model)
 
@@ -60,11 +62,14 @@ class Worker:
             read(shard.message),
             "rows",
             self._digest,
-            self._model.n_sections,
+            len(self._model.sections),
             run=self._run,
             **said,
         )
-        loaded = [self._backend.load(section) for section in sections]
+        loaded = [
+            self._backend.load_fresh(section, *form)
+            for section, form in zip(sections, self._model.sections, strict=True)
+        ]
         chunk = self._model.chunk(self._backend, loaded)
         if isinstance(shard.message, bytes) or len(self._kept) < self._room:
             self._kept[place] = chunk
@@ -84,7 +89,7 @@ class Worker:
         weights : sequence of bytes
             The step's encrypted weights.
         """
-        loaded = [self._backend.load(section) for section in weights]
+        loaded = [self._backend.load_fresh(section, *self._fresh) for section in weights]
         sums = self._model.running_sums(self._arithmetic, indices, loaded)
         for shard in shards:
             sums.add(self.chunk(shard))
@@ -99,4 +104,4 @@ def _loaded_bytes(plan: TrainingPlan, model: Any) -> int:
     """At most what a chunk takes: each ciphertext has two polynomials, at the top and low."""
     used = plan.encryption
     primes = len(used.primes) - 1 + used.product_level + 1
-    return model.n_sections * 2 * 8 * used.poly_modulus_degree * primes
+    return len(model.sections) * 2 * 8 * used.poly_modulus_degree * primes

@@ -16,9 +16,14 @@ from functools import lru_cache
 import numpy as np
 import tenseal
 import tenseal.sealapi as seal
+import zstandard
 
 from ...exceptions import InfeasiblePlan, MessageError
 from ..parameters import CKKSParameters, Ring
+
+# SEAL's streams begin with a mark, and so do all objects in them; a byte says how they are packed.
+_MARK, _HEADER, _COMPRESSION, _ZSTANDARD = b"\x5e\xa1\x10", 16, 5, 2
+_SWELLING, _OBJECTS = 4, 8
 
 
 @lru_cache(maxsize=64)
@@ -124,6 +129,7 @@ def require_form(
 
 
 def load(item, ring: Ring, data: bytes):
+    _require_dense(ring, data)
     try:
         with _scratch() as (fd, path):
             os.write(fd, data)
@@ -133,3 +139,27 @@ def load(item, ring: Ring, data: bytes):
         kind = type(item).__name__
         raise MessageError(f"these bytes are no {kind} of this ring: {error}.") from None
     return item
+
+
+def _require_dense(ring: Ring, data: bytes) -> None:
+    """Refuse what takes far more memory than it has bytes, before SEAL reads it.
+
+    Residues are random: honest streams are hardly smaller compressed. And each of their objects
+    has N words for every prime, and three marks at most; a forger's could all be compressed.
+    """
+    stream, compression = bytes(data), data[_COMPRESSION] if len(data) > _HEADER else 0
+    if compression == _ZSTANDARD:
+        reader = zstandard.ZstdDecompressor().stream_reader(
+            stream[_HEADER:], read_across_frames=True
+        )
+        try:
+            stream = reader.read(_SWELLING * len(data) + 1)
+        except zstandard.ZstdError as error:
+            raise MessageError(f"these bytes are no object of SEAL's: {error}.") from None
+    least = 8 * ring.poly_modulus_degree * len(ring.primes)
+    if (
+        compression not in (0, _ZSTANDARD)
+        or len(stream) > _SWELLING * len(data)
+        or stream.count(_MARK) > _OBJECTS * (1 + len(stream) / least)
+    ):
+        raise MessageError("these bytes are no object of SEAL's: they would swell when read.")

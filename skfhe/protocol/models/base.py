@@ -86,8 +86,10 @@ class Model(Protocol):
         Galois elements that the evaluator needs keys for.
     rows_per_chunk, chunks : int
         Rows that share ciphertexts, and the most chunks of the whole data set.
-    n_sections, n_weights : int
-        Ciphertexts in a message of rows, and of weights.
+    sections : tuple of (float, int)
+        Scale and level of every ciphertext in a message of rows.
+    n_weights : int
+        Ciphertexts in a message of weights.
     tables : tuple of int
         Entries of the plan's tables that `Certified.indices` are of.
     output_norm : float
@@ -97,7 +99,7 @@ class Model(Protocol):
     elements: tuple[int, ...]
     rows_per_chunk: int
     chunks: int
-    n_sections: int
+    sections: tuple[tuple[float, int], ...]
     n_weights: int
     tables: tuple[int, ...]
     output_norm: float

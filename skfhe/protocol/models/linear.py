@@ -34,8 +34,12 @@ class LinearModel:
         self.layout = Layout.of(plan.problem, plan.encryption, plan.guarantee.n_owners)
         self.elements = self.layout.elements
         self.rows_per_chunk, self.chunks = self.layout.rows_per_chunk, self.layout.chunks
-        copies = 2 if plan.problem.class_weight else 1
-        self.n_sections = 1 + copies * self.layout.groups
+        used, groups = plan.encryption, self.layout.groups
+        self.sections = (
+            (used.scale, used.label_level),
+            *[(used.row_scale, len(used.primes) - 2)] * groups,
+            *[(used.row_scale, used.product_level)] * (groups if plan.problem.class_weight else 0),
+        )
         self.n_weights = self.layout.groups
         self.tables = len(plan.certificate.polynomials), len(plan.certificate.contributions)
         self.output_norm = self.layout.output_norm
@@ -49,17 +53,12 @@ class LinearModel:
         The second copy is no longer than the first, so that the certificate holds: weights of
         classes are at most 1.
         """
-        problem, used, layout = self._plan.problem, self._plan.encryption, self.layout
-        labels = layout.pack_labels(one_hot(problem, targets))
-        copies = [(rows, len(used.primes) - 2)]
+        problem, layout, copies = self._plan.problem, self.layout, [rows]
         if problem.class_weight:
-            weights = np.array(problem.class_weight)[targets]
-            copies.append((rows * weights[:, None], used.product_level))
-        return [Plain(labels, used.scale, used.label_level)] + [
-            Plain(layout.pack_rows(copy, group), used.row_scale, level)
-            for copy, level in copies
-            for group in range(layout.groups)
-        ]
+            copies.append(rows * np.array(problem.class_weight)[targets][:, None])
+        packed = [layout.pack_labels(one_hot(problem, targets))]
+        packed += [layout.pack_rows(copy, i) for copy in copies for i in range(layout.groups)]
+        return [Plain(one, *form) for one, form in zip(packed, self.sections, strict=True)]
 
     def chunk(self, backend, ciphertexts: Sequence[Ciphertext]) -> EncryptedChunk:
         labels, *copies = ciphertexts

@@ -64,24 +64,25 @@ class NetworkModel:
         rows = self.layout.rows
         self.elements = self.layout.elements
         self.rows_per_chunk, self.chunks = rows.rows_per_chunk, rows.chunks
-        self.n_sections = plan.problem.n_outputs + 1 + rows.groups
+        used = plan.encryption
+        self.sections = (
+            *[(used.scale, used.label_level)] * plan.problem.n_outputs,
+            (used.scale, used.presence_level),
+            *[(used.row_scale, len(used.primes) - 2)] * rows.groups,
+        )
         self.n_weights = self.layout.n_weights
         self.tables = len(plan.certificate.polynomials), len(plan.certificate.contributions)
         self.output_norm = rows.output_norm
 
     def pack(self, rows: NDArray, targets: NDArray) -> list[Plain]:
         """Labels per output, then the presence, then the rows."""
-        problem, used, layout = self._plan.problem, self._plan.encryption, self.layout
-        labels = layout.pack_labels(one_hot(problem, targets))
-        presence = layout.pack_presence(len(rows), problem.intercept_column)
-        return [
-            *(Plain(slots, used.scale, used.label_level) for slots in labels),
-            Plain(presence, used.scale, used.presence_level),
-            *(
-                Plain(layout.rows.pack_rows(rows, group), used.row_scale, len(used.primes) - 2)
-                for group in range(layout.rows.groups)
-            ),
+        problem, layout = self._plan.problem, self.layout
+        packed = [
+            *layout.pack_labels(one_hot(problem, targets)),
+            layout.pack_presence(len(rows), problem.intercept_column),
+            *(layout.rows.pack_rows(rows, group) for group in range(layout.rows.groups)),
         ]
+        return [Plain(one, *form) for one, form in zip(packed, self.sections, strict=True)]
 
     def chunk(self, backend, ciphertexts: Sequence[Ciphertext]) -> NetworkChunk:
         n_outputs = self._plan.problem.n_outputs

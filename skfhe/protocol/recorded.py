@@ -1,0 +1,91 @@
+"""What a key holder's folder has on record, for those who only look.
+
+It needs no lock and writes nothing, so it works beside the process that uses the folder.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from ..exceptions import StateError
+from ..plan import TrainingPlan
+from .key_holder import KeyHolder
+from .outcome import RunStatus
+from .state import Release, RunState
+from .vault import SECRET_FILE
+
+
+class RecordedRun(RunState):
+    """A key holder's folder without its key.
+
+    Parameters
+    ----------
+    folder : path-like
+        Made by `skfhe.protocol.folder_state.FolderState`.
+
+    Attributes
+    ----------
+    plan : TrainingPlan
+        The run's plan.
+    holder : KeyHolder
+        Tells what is public: status, frame, model, and messages of keys that were made. It has no
+        key and takes no step.
+    has_key : bool
+        Whether a secret key lies in the folder.
+
+    Raises
+    ------
+    StateError
+        If the folder is none of a key holder's, or damaged.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str]):
+        super().__init__()
+        self.folder = Path(folder).absolute()
+        journal = self.folder / "journal"
+        if not journal.is_file():
+            raise StateError(f"{self.folder} is no key holder's folder.")
+        try:
+            self.plan = TrainingPlan.from_json((self.folder / "plan.json").read_bytes())
+            connection = sqlite3.connect(f"{journal.as_uri()}?mode=ro", uri=True)
+            try:
+                self._read(connection)
+            finally:
+                connection.close()
+            self.has_key = (self.folder / SECRET_FILE).exists()
+            self.burned = True  # to the key holder made of this, whatever the journal says
+            self.holder = KeyHolder(self.plan, state=self)
+        except (ValueError, TypeError, OSError, sqlite3.Error) as error:
+            raise StateError(
+                f"the key holder's folder {self.folder} is damaged: {error}"
+            ) from None
+
+    def _read(self, connection: sqlite3.Connection) -> None:
+        connection.execute("BEGIN")  # both of one moment
+        self.run, digest, ended = connection.execute(
+            "SELECT name, plan, burned FROM run"
+        ).fetchone()
+        rows = connection.execute(
+            "SELECT name, request, seeded, certified, [values] FROM releases ORDER BY number"
+        ).fetchall()
+        if digest != self.plan.digest:
+            raise ValueError("its plan is not the one of its journal")
+        self._ended = bool(ended)
+        for name, request, seeded, certified, values in rows:
+            found = None if values is None else np.frombuffer(values, dtype="<f8")
+            fields = json.loads(certified)
+            self.begin(Release(json.loads(name), request, bool(seeded), fields, found))
+
+    def kept(self, name: str) -> bytes | None:
+        path = self.folder / f"{name.replace(' ', '-')}.skfhe"
+        return path.read_bytes() if path.exists() else None
+
+    def status(self) -> RunStatus:
+        """Where the run stands; public."""
+        return replace(self.holder.status(), burned=self._ended)
