@@ -29,7 +29,7 @@ def prepared(tmp_path_factory):
     """A run whose owner has done its part, and nothing of the training is done."""
     folder = tmp_path_factory.mktemp("prepared")
     plan = ("--epsilon", 5, "--set", "max_iter=10")
-    site = Site.make(folder, [make_table(12_000)], *plan)
+    site = Site.make(folder, [make_table(30_000)], *plan)
     budget = ("--ledger", folder / "ledger", "--ledger-epsilon", 5.001, "--ledger-delta", 1e-5)
     keys = folder / "keys"
     invoke("keygen", site.plan, keys, *budget)

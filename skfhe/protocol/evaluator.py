@@ -14,7 +14,7 @@ from ..plan import TrainingPlan
 from . import messages
 from .checkpoint import Checkpoint
 from .manifest import Shard
-from .mapping import Task, added, mapped_sums, n_workers, parts
+from .mapping import Step, added, mapped_sums, n_workers, parts
 from .models import model_of
 from .places import StoredMessage
 from .schemes import plan_scheme
@@ -76,6 +76,7 @@ class Evaluator:
         self._cache_bytes = cache_bytes
         self._worker = Worker(plan, self._backend, self._run, cache_bytes)
         self._shards: list[Shard] = []
+        self._homes: dict[str, int] = {}
         self._admitted: set[tuple[int, int]] = set()
         self._rows = 0
         self.noise_seeded = False
@@ -260,12 +261,20 @@ class Evaluator:
         workers = n_workers(self._n_jobs) if stored else 1
         if workers == 1:
             return self._worker.sums(self._shards, indices, weights)
-        plan, name = self.plan.to_json(), self._scheme.name
-        tasks = [
-            Task(plan, self._keys, self._run, name, self._cache_bytes, indices, weights, part)
-            for part in parts(self._shards, workers)
-        ]
-        return added(self._worker.empty(indices, weights), mapped_sums(tasks, self._n_jobs))
+        step = Step(
+            plan=self.plan.to_json(),
+            keys=self._keys,
+            identity=self._run,
+            backend=self._scheme.name,
+            cache_bytes=self._cache_bytes,
+            indices=indices,
+            weights=weights,
+            parts=tuple(parts(self._shards, workers)),
+            homes=self._homes,
+        )
+        shares = mapped_sums(step, self._n_jobs)
+        self._homes = {one.worker: one.part for one in shares}
+        return added(self._worker.empty(indices, weights), [one.totals for one in shares])
 
 
 def _digest(request: Sequence[bytes]) -> str:

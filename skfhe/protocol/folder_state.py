@@ -150,17 +150,14 @@ class FolderState(RunState):
         erase(self.folder / f"{SECRET_FILE}.new")
 
     def kept(self, name: str) -> bytes | None:
-        path = self._path(name)
+        path = self.folder / message_file(name)
         return path.read_bytes() if path.exists() else None
 
     def keep(self, name: str, data: bytes) -> None:
         try:
-            write_private(self._path(name), data)
+            write_private(self.folder / message_file(name), data)
         except OSError as error:
             raise _unwritable(error) from None
-
-    def _path(self, name: str) -> Path:
-        return self.folder / f"{name.replace(' ', '-')}.skfhe"
 
     def begin(self, release: Release) -> None:
         row = (
@@ -185,10 +182,7 @@ class FolderState(RunState):
 
     def releases(self) -> list[Release]:
         with self._transaction() as journal:
-            rows = journal.execute(
-                "SELECT name, request, seeded, certified, [values] FROM releases ORDER BY number"
-            ).fetchall()
-        return [_release(*row) for row in rows]
+            return read_releases(journal)
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -203,6 +197,19 @@ class FolderState(RunState):
             self._journal.execute("COMMIT")
         except sqlite3.Error as error:
             raise _unwritable(error) from None
+
+
+def message_file(name: str) -> str:
+    """Where a message of this kind is kept."""
+    return f"{name.replace(' ', '-')}.skfhe"
+
+
+def read_releases(journal: sqlite3.Connection) -> list[Release]:
+    """All releases of a journal, in order."""
+    rows = journal.execute(
+        "SELECT name, request, seeded, certified, [values] FROM releases ORDER BY number"
+    )
+    return [_release(*row) for row in rows.fetchall()]
 
 
 def _release(

@@ -2,14 +2,17 @@
 
 Each task is a part of the shards; it returns its sums, which add up exactly. What tasks hold is
 public to the evaluator: the plan, addresses of files, encrypted weights. Worker processes keep
-keys and shards from one step to the next.
+keys and shards from one step to the next, and take the same part again.
 """
 
 from __future__ import annotations
 
+import os
+import socket
 import threading
-from collections.abc import Sequence
-from dataclasses import dataclass
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from joblib import Parallel, delayed, effective_n_jobs
@@ -28,8 +31,8 @@ _ATTEMPTS = 3
 
 
 @dataclass(frozen=True)
-class Task:
-    """One step over some shards, for a process that may know nothing yet.
+class Step:
+    """One step over stored shards, for processes that may know nothing yet.
 
     Attributes
     ----------
@@ -47,8 +50,12 @@ class Task:
         Into the plan's tables.
     weights : tuple of bytes
         The step's encrypted weights.
-    shards : tuple of Shard
-        Stored ones.
+    parts : tuple of tuple of Shard
+        All shards.
+    homes : dict of str to int
+        The part that a worker did last, and has kept.
+    token : str
+        Names the attempt.
     """
 
     plan: str
@@ -58,7 +65,18 @@ class Task:
     cache_bytes: float
     indices: tuple[int, ...]
     weights: tuple[bytes, ...]
-    shards: tuple[Shard, ...]
+    parts: tuple[tuple[Shard, ...], ...]
+    homes: Mapping[str, int]
+    token: str = ""
+
+
+@dataclass(frozen=True)
+class Share:
+    """What a worker has done of a step: a part's totals."""
+
+    part: int
+    worker: str
+    totals: list[bytes]
 
 
 def n_workers(n_jobs: int | None) -> int:
@@ -73,24 +91,37 @@ def parts(shards: Sequence[Shard], n_parts: int) -> list[tuple[Shard, ...]]:
     return [tuple(shards[a:b]) for a, b in pairwise(ends)]
 
 
-def mapped_sums(tasks: Sequence[Task], n_jobs: int | None) -> list[list[bytes]]:
-    """The totals of every task; lost workers are replaced and the step is done again.
+def mapped_sums(step: Step, n_jobs: int | None) -> list[Share]:
+    """The totals of every part; lost workers are replaced and the step is done again.
+
+    joblib does not say which worker gets which task, so workers say which part they take: the one
+    that they did last. Parts that nobody took, as when a worker is new, follow in a second round.
 
     Raises
     ------
     WorkersLost
         If workers were lost in every attempt.
     """
-    for _ in range(_ATTEMPTS):
+    done: dict[int, Share] = {}
+    losses = 0
+    while len(done) < len(step.parts):
+        step = replace(step, token=uuid.uuid4().hex)
+        missing = [number for number in range(len(step.parts)) if number not in done]
         try:
-            return Parallel(n_jobs=n_jobs)(delayed(totals)(task) for task in tasks)
+            shares = Parallel(n_jobs=n_jobs)(delayed(share)(step, number) for number in missing)
         except Exception as error:
+            losses += 1
             if not _is_loss(error):
                 raise
-    raise WorkersLost(
-        f"worker processes were lost in {_ATTEMPTS} attempts at one step, probably for want of "
-        "memory: use fewer of them, or let each keep less (cache_bytes)."
-    )
+            if losses == _ATTEMPTS:
+                raise WorkersLost(
+                    f"worker processes were lost in {_ATTEMPTS} attempts at one step, probably "
+                    "for want of memory: use fewer of them, or let each keep less (cache_bytes)."
+                ) from error
+            continue
+        done.update((one.part, one) for one in shares)
+        step = replace(step, homes={})
+    return [done[number] for number in range(len(step.parts))]
 
 
 def added(sums: RunningSums, totals_of_tasks: Sequence[Sequence[bytes]]) -> RunningSums:
@@ -106,27 +137,45 @@ def added(sums: RunningSums, totals_of_tasks: Sequence[Sequence[bytes]]) -> Runn
     return sums
 
 
-def totals(task: Task) -> list[bytes]:
-    """What a worker process does of a step."""
+def share(step: Step, number: int) -> Share:
+    """What a worker process does of a step: the part of this number, or its own."""
     with _TURN:
-        sums = _resident(task).sums(task.shards, task.indices, task.weights)
-        return [sums.arithmetic.backend.save(total) for total in sums.totals]
+        name = f"{socket.gethostname()}:{os.getpid()}"
+        part = _part(step, name, number)
+        sums = _resident(step).sums(step.parts[part], step.indices, step.weights)
+        return Share(part, name, [sums.arithmetic.backend.save(total) for total in sums.totals])
 
 
 # A process works for one run at a time, and one thread of it: arithmetic holds the interpreter.
 _RESIDENTS: dict[str, Worker] = {}
+_TAKEN: dict[str, set[int]] = {}
 _TURN = threading.Lock()
 
 
-def _resident(task: Task) -> Worker:
-    """The process's worker for the task's run, with its keys loaded."""
-    if task.identity not in _RESIDENTS:
+def _part(step: Step, name: str, number: int) -> int:
+    """The worker's home, if it has one and has not done it; else a part that is nobody's home."""
+    if step.token not in _TAKEN:
+        _TAKEN.clear()
+    taken = _TAKEN.setdefault(step.token, set())
+    home, part = step.homes.get(name), number
+    if home is not None:
+        part = number if home in taken else home
+    elif step.homes:
+        homeless = [n for n in range(len(step.parts)) if n not in step.homes.values()]
+        part = homeless[number % len(homeless)] if homeless else number
+    taken.add(part)
+    return part
+
+
+def _resident(step: Step) -> Worker:
+    """The process's worker for the step's run, with its keys loaded."""
+    if step.identity not in _RESIDENTS:
         _RESIDENTS.clear()
-        plan = TrainingPlan.from_json(task.plan)
-        header, (keys,) = messages.unpack(read(task.keys), "evaluation keys", plan.digest, 1)
-        backend, run = plan_scheme(plan, task.backend).evaluator(keys), messages.run_of(header)
-        _RESIDENTS[task.identity] = Worker(plan, backend, run, task.cache_bytes)
-    return _RESIDENTS[task.identity]
+        plan = TrainingPlan.from_json(step.plan)
+        header, (keys,) = messages.unpack(read(step.keys), "evaluation keys", plan.digest, 1)
+        backend, run = plan_scheme(plan, step.backend).evaluator(keys), messages.run_of(header)
+        _RESIDENTS[step.identity] = Worker(plan, backend, run, step.cache_bytes)
+    return _RESIDENTS[step.identity]
 
 
 def _is_loss(error: Exception) -> bool:

@@ -5,19 +5,17 @@ It needs no lock and writes nothing, so it works beside the process that uses th
 
 from __future__ import annotations
 
-import json
 import os
 import sqlite3
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from ..exceptions import StateError
 from ..plan import TrainingPlan
+from .folder_state import message_file, read_releases
 from .key_holder import KeyHolder
 from .outcome import RunStatus
-from .state import Release, RunState
+from .state import RunState
 from .vault import SECRET_FILE
 
 
@@ -71,19 +69,14 @@ class RecordedRun(RunState):
         self.run, digest, ended = connection.execute(
             "SELECT name, plan, burned FROM run"
         ).fetchone()
-        rows = connection.execute(
-            "SELECT name, request, seeded, certified, [values] FROM releases ORDER BY number"
-        ).fetchall()
         if digest != self.plan.digest:
             raise ValueError("its plan is not the one of its journal")
         self._ended = bool(ended)
-        for name, request, seeded, certified, values in rows:
-            found = None if values is None else np.frombuffer(values, dtype="<f8")
-            fields = json.loads(certified)
-            self.begin(Release(json.loads(name), request, bool(seeded), fields, found))
+        for release in read_releases(connection):
+            self.begin(release)
 
     def kept(self, name: str) -> bytes | None:
-        path = self.folder / f"{name.replace(' ', '-')}.skfhe"
+        path = self.folder / message_file(name)
         return path.read_bytes() if path.exists() else None
 
     def status(self) -> RunStatus:
