@@ -236,6 +236,8 @@ def _build(kind: type, fields: dict[str, Any]) -> Any:
     return kind(**values)
 
 
+# Integers are counted with, and divided by, as floats.
+_LARGEST_INTEGER = 2**63
 _NUMBERS_AND_TEXT = {"int": (int,), "float": (int, float), "str": (str,), "bool": (bool,)}
 
 
@@ -247,6 +249,8 @@ def _require_kinds(kind: type, values: dict[str, Any]) -> None:
         allowed = _NUMBERS_AND_TEXT.get(name.removeprefix("tuple[").removesuffix(", ...]"))
         members = value if several else (value,)
         if allowed and not (
-            isinstance(members, tuple) and all(type(one) in allowed for one in members)
+            isinstance(members, tuple)
+            and all(type(one) in allowed for one in members)
+            and all(abs(one) < _LARGEST_INTEGER for one in members if type(one) is int)
         ):
             raise ValueError(f"{field.name} must be {name}")
