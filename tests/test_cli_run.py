@@ -188,6 +188,28 @@ def test_an_owner_may_look_at_its_rows(home):
     assert _checked(source, plan) == check_rows(rows, plan.problem.data_norm)
 
 
+def test_a_run_never_forgets_what_pays_for_it(home, monkeypatch):
+    """Killed in the middle of keygen, there is no run that could make a key for nothing."""
+    keys = home.folder / "interrupted"
+    budget = ("--ledger", home.folder / "pays", "--ledger-epsilon", 50, "--ledger-delta", 1e-5)
+
+    def killed(*_):
+        raise StateError("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FolderState, "create", killed)
+        invoke("keygen", home.plan, keys, *budget, *passphrase(home), code=4)
+    assert (keys / "ledger.json").exists()
+    FolderState.create(keys, TrainingPlan.from_json(home.plan.read_bytes())).close()
+    assert "keygen" in invoke(*home.serve(keys), code=4).stderr
+    assert not (keys / "secret.key").exists()
+    invoke("keygen", home.plan, keys, *passphrase(home))
+    assert len(PrivacyLedger.open(home.folder / "pays").entries()) == 1
+    (home.folder / "pays").unlink()  # a key can be destroyed all the same
+    invoke("keyholder", "burn", keys, "--yes", code=4)
+    assert not (keys / "secret.key").exists()
+
+
 def test_a_run_can_be_ended(home):
     keys = keygen(home, "ended")
     ledger = PrivacyLedger.open(home.folder / "ended.ledger")

@@ -252,6 +252,18 @@ def test_a_process_works_for_one_run_after_another(stored, tmp_path):
     mapping._RESIDENTS.clear()
 
 
+def test_other_rows_in_the_same_place_are_not_taken_for_those_that_were_kept(stored, tmp_path):
+    """An owner may encrypt its rows again, without one of them; workers outlive evaluators."""
+    X, targets = make_rows(stored.plan)
+    owners_of(stored.holder)[0].save(tmp_path / "again", X[1:], targets[1:])
+    again = EncryptedDataset.load(tmp_path / "again").shards
+    expected = stored.step(again)
+    with joblib.parallel_config(backend="threading", n_jobs=2):
+        for shards, reply in ((None, stored.reply), (again, expected), (None, stored.reply)):
+            assert stored.step(shards, folder=tmp_path / "checkpoint" / reply[-8:].hex()) == reply
+    assert expected != stored.reply
+
+
 @pytest.mark.parametrize("backend", ["simulated", "tenseal"])
 def test_fit_with_two_processes(tmp_path, monkeypatch, backend):
     plan = make(n=9000)

@@ -50,7 +50,8 @@ def parties(request):
 def reload(parties, X, targets):
     """Another data set under the same keys."""
     evaluator = parties.evaluator
-    evaluator._chunks, evaluator._admitted, evaluator._rows = [], set(), 0
+    evaluator._shards, evaluator._admitted, evaluator._rows = [], set(), 0
+    evaluator._worker._kept.clear()
     evaluator.load(parties.owners[0].encrypt(X, targets))
 
 

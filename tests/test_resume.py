@@ -2,7 +2,10 @@
 
 import dataclasses
 import os
+import sqlite3
 import stat
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -15,6 +18,7 @@ from skfhe.protocol import data_owner
 from skfhe.protocol.checkpoint import FolderCheckpoint
 from skfhe.protocol.folder_state import FolderState
 from skfhe.protocol.outcome import unpack_outcome
+from skfhe.protocol.state import Release, RunState
 
 PREPARED = {"standardize": True, "precondition": True}
 
@@ -232,6 +236,9 @@ def test_one_process_at_a_time(tmp_path):
     run = Run(tmp_path, make(max_iter=2), "simulated")
     with pytest.raises(StateError, match="another process"):
         FolderState(tmp_path / "keys")
+    with pytest.raises(StateError, match="another process"):
+        FolderState.create(tmp_path / "keys", run.plan)
+    run.state.close()
     with pytest.raises(StateError, match="already"):
         FolderState.create(tmp_path / "keys", run.plan)
 
@@ -268,3 +275,97 @@ def test_a_mechanism_is_paid_once_by_name():
     with pytest.raises(BudgetExceeded):
         ledger.debit("run", releases, neighboring="add_remove", token="one")
     assert len(ledger.entries()) == 1
+
+
+@pytest.mark.parametrize("folder", [False, True])
+def test_one_key_holder_for_a_state(tmp_path, folder):
+    """Two would not know of each other's releases."""
+    plan = make(max_iter=2)
+    state = FolderState.create(tmp_path, plan) if folder else RunState()
+    KeyHolder(plan, scheme_of(plan, "simulated"), state=state)
+    with pytest.raises(StateError, match="one key holder"):
+        KeyHolder(plan, scheme_of(plan, "simulated"), state=state)
+
+
+def test_a_state_is_not_for_a_fork(tmp_path):
+    plan = make(max_iter=2)
+    state = FolderState.create(tmp_path, plan)
+    state._process += 1  # as in a child, whose parent has it too
+    with pytest.raises(StateError, match="one key holder"):
+        KeyHolder(plan, state=state)
+
+
+def test_a_state_belongs_to_its_plan(tmp_path):
+    with pytest.raises(PlanMismatch, match="of plan"):
+        KeyHolder(make(max_iter=3), state=FolderState.create(tmp_path, make(max_iter=2)))
+
+
+@pytest.mark.parametrize("folder", [False, True])
+def test_a_release_is_entered_for_one_request(tmp_path, folder):
+    state = FolderState.create(tmp_path, make(max_iter=2)) if folder else RunState()
+    state.begin(Release(0, "a", False))
+    state.begin(Release(0, "a", False))
+    with pytest.raises(BudgetExceeded):
+        state.begin(Release(0, "b", False))
+    (release,) = state.releases()
+    assert release.request == "a"
+
+
+def test_a_journal_that_was_busy_goes_on(tmp_path):
+    """A commit that fails leaves no transaction open."""
+    state = FolderState.create(tmp_path, make(max_iter=2))
+    state._journal.execute("PRAGMA busy_timeout = 100")
+    reader = sqlite3.connect(tmp_path / "journal")
+    reader.execute("BEGIN")
+    reader.execute("SELECT * FROM run").fetchall()
+    with pytest.raises(StateError, match="same request again"):
+        state.begin(Release(0, "a", False))
+    reader.close()
+    state.begin(Release(0, "a", False))
+    assert len(state.releases()) == 1
+
+
+def test_a_burn_destroys_the_key_whatever_the_journal_does(monkeypatch, tmp_path):
+    run = Run(tmp_path, make(max_iter=2), "simulated")
+    with monkeypatch.context() as patch:
+        patch.setattr(run.state, "_journal", sqlite3.connect(":memory:"))
+        with pytest.raises(StateError):
+            run.holder.burn()
+    assert not (tmp_path / "keys" / "secret.key").exists()
+
+
+@pytest.mark.parametrize("error", [ImportError, OSError, KeyboardInterrupt])
+def test_a_start_that_fails_costs_no_run(monkeypatch, tmp_path, error):
+    run = Run(tmp_path, make(max_iter=2), "simulated")
+    run.prepare()
+    run.step(0)
+
+    def fail(*_):
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FolderState, "secret", fail)
+        with pytest.raises(error):
+            run.restart()
+    assert (tmp_path / "keys" / "secret.key").exists()
+    run.restart()
+    run.step(1)
+    assert run.holder.done
+
+
+def test_threads_take_turns(monkeypatch, tmp_path):
+    """The same reply from many threads is decrypted once."""
+    run = Run(tmp_path, make(max_iter=2), "simulated")
+    run.prepare()
+    reply = run.evaluator.step(run.holder.weights(), run.share(0))
+    decrypt, seen = run.holder._keys.decrypt, []
+
+    def slow(*arguments):
+        seen.append(arguments)
+        time.sleep(0.01)
+        return decrypt(*arguments)
+
+    monkeypatch.setattr(run.holder._keys, "decrypt", slow)
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(run.holder.release, [reply] * 8))
+    assert len(seen) == 1 and run.holder.status().step == 1 and not run.holder.status().burned

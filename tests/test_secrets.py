@@ -20,6 +20,7 @@ from helpers import gather, make, make_rows, scheme_of, write
 from sklearn.base import clone
 
 from skfhe import CKKSParameters, EncryptedDPLogisticRegression, KeyHolder
+from skfhe.crypto.tenseal.compact import load_ciphertext
 from skfhe.crypto.tenseal.context import seal_context
 from skfhe.protocol import messages
 from skfhe.protocol.session import Costs, run_session
@@ -95,7 +96,7 @@ def expanded(ring, section, kind):
     if kind == "public key":
         key = loaded(seal.PublicKey, ring, section)  # data() is a view of it
         return words(key.data())
-    return words(loaded(seal.Ciphertext, ring, section))
+    return words(load_ciphertext(ring, section))
 
 
 class Search:

@@ -13,7 +13,7 @@ from ..exceptions import StateError
 from ..privacy.ledger import PrivacyLedger
 from ..protocol.folder_state import FolderState
 from ..protocol.key_holder import KeyHolder
-from ..protocol.vault import write_private
+from ..protocol.vault import has_key, write_private
 from ._common import NEW_FILE
 
 # Which ledger pays, so that no later command forgets it.
@@ -51,6 +51,8 @@ def opened(
     """The key holder of a folder. In the end the folder is left, and the key is not burned."""
     state = FolderState(folder, passphrase)
     try:
+        if not (state.burned or has_key(folder)):
+            raise StateError(f"{folder} has no key: finish making it with `skfhe keygen`.")
         yield KeyHolder(state.plan, ledger=ledger_of(folder, ledger_path), state=state)
     finally:
         state.close()

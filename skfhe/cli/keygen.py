@@ -67,10 +67,12 @@ def keygen(
     plan, passphrase = read_plan(plan_path), passphrase_of(passphrase_file)
     ledger = _ledger(ledger_path, ledger_epsilon, ledger_delta)
     begun = (keys / "journal").exists()
+    # Before there is a run: nobody may find one that has forgotten what pays for it.
+    keys.mkdir(mode=0o700, parents=True, exist_ok=True)
+    keep_ledger(keys, ledger)
     state = FolderState(keys, passphrase) if begun else FolderState.create(keys, plan, passphrase)
     try:
         require_same(plan, state.plan, f"the run in {keys}")
-        keep_ledger(keys, ledger)
         ledger = ledger_of(keys, None)
         holder = KeyHolder(plan, ledger=ledger, state=state)
         require_going_on(holder.status())

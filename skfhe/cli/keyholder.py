@@ -198,12 +198,11 @@ def burn(keys: Path, ledger_path: Path | None, yes: bool, as_json: bool) -> None
             abort=True,
             err=True,
         )
-    ledger = ledger_of(keys, ledger_path)
     state = FolderState(keys)
     try:
-        # Burned first, so that the key is never opened; the key holder then settles.
+        # Burned first, whatever the ledger is like; the key holder then settles.
         state.burn()
-        KeyHolder(state.plan, ledger=ledger, state=state)
+        KeyHolder(state.plan, ledger=ledger_of(keys, ledger_path), state=state)
     finally:
         state.close()
     after = RecordedRun(keys).status()

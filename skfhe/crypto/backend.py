@@ -120,7 +120,15 @@ class Scheme(Protocol):
 
 
 class Encryptor(Protocol):
-    """Encrypts under a public key, or under the secret key at half the size."""
+    """Encrypts under a public key, or under the secret key at half the size.
+
+    Attributes
+    ----------
+    symmetric : bool
+        Whether it is the secret key.
+    """
+
+    symmetric: bool
 
     def encrypt(self, slots: NDArray, scale: float, level: int, dither: bool = False) -> bytes:
         """Encrypt complex slots at a scale and a level.

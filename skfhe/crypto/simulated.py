@@ -158,13 +158,13 @@ class SimulatedEncryptor(_Noisy):
 
     def __init__(self, ring: Ring, errors: bool, public: bool):
         super().__init__(ring, errors)
-        self._public = public
+        self.symmetric = not public
         self._alive = True
 
     def encrypt(self, slots: NDArray, scale: float, level: int, dither: bool = False) -> bytes:
         if not self._alive:
             raise KeyBurned("the secret key of this run has been destroyed.")
-        fresh = model.fresh_error(self.ring, level, self._public)
+        fresh = model.fresh_error(self.ring, level, not self.symmetric)
         a = SimulatedCiphertext(np.asarray(slots, dtype=np.complex128), scale, level)
         encoding = model.encoding_error(self.ring, dither)
         return _dump(self._with_error(a, float(np.hypot(fresh, encoding))))

@@ -78,6 +78,9 @@ class DataOwner:
                 f"owner must be below the plan's n_owners={plan.guarantee.n_owners}, got {owner}."
             )
         check_plan(plan)
+        if encryptor.symmetric != plan.encryption.symmetric:
+            key = "secret key" if plan.encryption.symmetric else "public key"
+            raise PlanMismatch(f"the plan bounds errors for encryption under the {key}; use it.")
         self.plan = plan
         self._model = model_of(plan)
         self._encryptor = encryptor
@@ -321,8 +324,8 @@ class DataOwner:
     def save(self, folder: str | os.PathLike[str], X, targets: NDArray | None = None) -> None:
         """What `dataset` makes, in a folder, for `EncryptedDataset.load`; rows are streamed.
 
-        Interrupted, it is called again: noise that is there already is kept, rows are encrypted
-        anew, and the manifest that completes the folder comes last.
+        Interrupted, an owner made anew goes on: noise that is there already is kept, rows are
+        encrypted again, and the manifest that completes the folder comes last.
 
         Parameters
         ----------

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..circuits.running import RunningSums
 from ..crypto.backend import Scheme
-from ..exceptions import PlanMismatch
+from ..exceptions import MessageError, PlanMismatch
 from ..plan import TrainingPlan
 from . import messages
 from .checkpoint import Checkpoint
@@ -253,7 +253,13 @@ class Evaluator:
         kept = self._checkpoint.answer(name)
         if kept is None:
             return None
-        return kept, messages.unpack(kept, kind, self.plan.digest, run=self._run)[0]
+        header, _ = messages.unpack(kept, kind, self.plan.digest, run=self._run)
+        is_step = kind == "gradient"
+        if not isinstance(header.get("request"), str) or (
+            is_step and type(header.get("step")) is not int
+        ):
+            raise MessageError(f"the checkpoint's last {kind} message is malformed.")
+        return kept, header
 
     def _sums(self, indices: tuple[int, ...], weights: tuple[bytes, ...]) -> RunningSums:
         """The step's sums, by this process or by several."""

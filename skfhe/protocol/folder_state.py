@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from ..exceptions import StateError
 from ..plan import TrainingPlan
-from .state import Release, RunState
+from .state import Release, RunState, require_same_request
 from .vault import SECRET_FILE, erase, read_secret, write_private, write_secret
 
 try:
@@ -63,13 +63,16 @@ class FolderState(RunState):
         If the folder is none of a key holder's, damaged, or in use by another process.
     """
 
+    lasting = True
+
     def __init__(self, folder: str | os.PathLike[str], passphrase: bytes | None = None):
         super().__init__()
         self.folder = Path(folder).absolute()
         self._passphrase = passphrase
         if not (self.folder / "journal").is_file():
             raise StateError(f"{self.folder} is no key holder's folder; make one with create().")
-        self._lock = _locked(self.folder)
+        self._journal: sqlite3.Connection | None = None
+        self._lock: int | None = _locked(self.folder)
         try:
             self.plan = TrainingPlan.from_json((self.folder / "plan.json").read_bytes())
             self._journal = _connected(self.folder / "journal")
@@ -106,21 +109,12 @@ class FolderState(RunState):
         """
         place = Path(folder).absolute()
         place.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if (place / "journal").exists():
-            raise StateError(f"{place} holds a run already; choose another folder.")
         place.chmod(0o700)
-        fresh = RunState()
-        write_private(place / "plan.json", plan.to_json(indent=1).encode())
-        beside = place / "journal.new"
-        beside.unlink(missing_ok=True)
-        os.close(os.open(beside, os.O_CREAT | os.O_EXCL, 0o600))
-        journal = _connected(beside)
-        for statement in _SCHEMA:
-            journal.execute(statement)
-        values = (fresh.run, fresh.token, plan.digest, 0)
-        journal.execute("INSERT INTO run VALUES (?, ?, ?, ?)", values)
-        journal.close()
-        os.replace(beside, place / "journal")
+        lock = _locked(place)
+        try:
+            _make(place, plan)
+        finally:
+            os.close(lock)
         return cls(place, passphrase)
 
     def __reduce__(self):
@@ -128,9 +122,11 @@ class FolderState(RunState):
 
     def close(self) -> None:
         """Leave the folder to another process."""
-        if getattr(self, "_journal", None) is not None:
+        if self._journal is not None:
             self._journal.close()
-        os.close(self._lock)
+        if self._lock is not None:
+            os.close(self._lock)
+        self._journal = self._lock = None
 
     def secret(self) -> bytes | None:
         path = self.folder / SECRET_FILE
@@ -143,11 +139,13 @@ class FolderState(RunState):
         write_secret(path, secret(), self.plan.digest, self.run, self._passphrase)
 
     def burn(self) -> None:
-        with self._transaction() as journal:
-            journal.execute("UPDATE run SET burned = 1")
-        super().burn()
-        erase(self.folder / SECRET_FILE)
-        erase(self.folder / f"{SECRET_FILE}.new")
+        try:
+            with self._transaction() as journal:
+                journal.execute("UPDATE run SET burned = 1")
+        finally:  # without a key nothing can follow, whatever the journal says
+            super().burn()
+            erase(self.folder / SECRET_FILE)
+            erase(self.folder / f"{SECRET_FILE}.new")
 
     def kept(self, name: str) -> bytes | None:
         path = self.folder / message_file(name)
@@ -172,6 +170,8 @@ class FolderState(RunState):
                 "ON CONFLICT (name) DO NOTHING",
                 row,
             )
+            query = "SELECT request FROM releases WHERE name = ?"
+            require_same_request(*journal.execute(query, row[:1]).fetchone(), release)
 
     def finish(self, name: str | int, values: NDArray) -> None:
         data = np.asarray(values, dtype="<f8").tobytes()
@@ -186,17 +186,34 @@ class FolderState(RunState):
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """On disk when it ends, undone if it fails."""
+        """On disk when it ends, undone if it fails, even at the end."""
         try:
             self._journal.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._journal
-            except BaseException:
-                self._journal.execute("ROLLBACK")
-                raise
+            yield self._journal
             self._journal.execute("COMMIT")
         except sqlite3.Error as error:
             raise _unwritable(error) from None
+        finally:
+            if self._journal.in_transaction:
+                self._journal.execute("ROLLBACK")
+
+
+def _make(place: Path, plan: TrainingPlan) -> None:
+    """Plan and journal of a new run; the journal last, and whole."""
+    if (place / "journal").exists():
+        raise StateError(f"{place} holds a run already; choose another folder.")
+    fresh = RunState()
+    write_private(place / "plan.json", plan.to_json(indent=1).encode())
+    beside = place / "journal.new"
+    beside.unlink(missing_ok=True)
+    os.close(os.open(beside, os.O_CREAT | os.O_EXCL, 0o600))
+    journal = _connected(beside)
+    for statement in _SCHEMA:
+        journal.execute(statement)
+    values = (fresh.run, fresh.token, plan.digest, 0)
+    journal.execute("INSERT INTO run VALUES (?, ?, ?, ?)", values)
+    journal.close()
+    os.replace(beside, place / "journal")
 
 
 def message_file(name: str) -> str:
@@ -235,13 +252,14 @@ def _connected(path: Path) -> sqlite3.Connection:
 
 def _locked(folder: Path) -> int:
     """A descriptor that keeps other processes out of the folder while it is open."""
+    if fcntl is None:
+        raise StateError("a key holder's folder needs a system with POSIX file locks.")
     lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-    if fcntl is not None:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(lock)
-            raise StateError(
-                f"another process uses the key holder's folder {folder}; stop it first."
-            ) from None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(lock)
+        raise StateError(
+            f"another process uses the key holder's folder {folder}; stop it first."
+        ) from None
     return lock

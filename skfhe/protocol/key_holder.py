@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import astuple
 from typing import Any
@@ -27,6 +28,7 @@ from .outcome import Released, RunStatus, pack_outcome
 from .preparation import pack_frame
 from .schemes import plan_scheme
 from .state import Release, RunState
+from .turns import one_at_a_time
 
 
 class KeyHolder:
@@ -52,9 +54,8 @@ class KeyHolder:
     seeded : bool, default=False
         Whether the noise will come from a seed: the ledger is then charged without limit.
     state : RunState, optional
-        Where key and releases are kept. A `FolderState` outlives the process: a key holder made
-        from the same folder goes on where the last one stopped, with the same key, and pays
-        nothing again. By default all ends with the process.
+        Where key and releases are kept. A `FolderState` outlives the process: from the same
+        folder a run goes on where it stopped, and pays nothing again.
 
     Attributes
     ----------
@@ -85,6 +86,8 @@ class KeyHolder:
         self._process = os.getpid()
         self.scheme = scheme or plan_scheme(plan)
         self._state = RunState() if state is None else state
+        self._state.take(plan)
+        self._turn = threading.RLock()
         self.run = self._state.run
         self.releases = ReleaseLedger(plan.guarantee.n_releases)
         self.noise_seeded = False
@@ -108,12 +111,12 @@ class KeyHolder:
             self.noise_seeded |= release.seeded
             self.releases.spend(release.name, release.request)
             if release.values is not None:
-                self._take(release, release.values, _certified(release.certified))
+                self._take(release, release.values, Certified.of(release.certified))
         kept = self._state.kept("weights")
         if kept is not None:
             header, (weights,) = messages.unpack(kept, "sent weights", self.plan.digest, 1)
             if header["step"] == self._course.step:
-                self._weights, self._certified = bytes(weights), _certified(header["certified"])
+                self._weights, self._certified = bytes(weights), Certified.of(header["certified"])
 
     def _open(self) -> None:
         """The state's key, or a fresh one for a run that has not begun."""
@@ -127,10 +130,9 @@ class KeyHolder:
                 self._keys = self.scheme.generate(elements)
                 self._state.keep_secret(self._keys.secret_key)
             self._encryptor = self._keys.encryptor()
-        except StateError:
-            raise  # storage or a passphrase is missing: mended, the run goes on
         except BaseException:
-            self.burn()  # nothing can be released, and nobody could settle this later
+            if not self._state.lasting:
+                self.burn()  # nobody could settle this later
             raise
 
     def __enter__(self) -> KeyHolder:
@@ -184,6 +186,7 @@ class KeyHolder:
             )
         return self._alive()
 
+    @one_at_a_time
     def prepare(self, reply: bytes) -> None:
         """Decrypt a noised statistic, the plan's next, and make a frame or preconditioner of it.
 
@@ -223,6 +226,7 @@ class KeyHolder:
         """One per step: what it may tell."""
         return self._course.records
 
+    @one_at_a_time
     def weights(self) -> bytes:
         """Encrypted weights for the next step; the same message if asked again."""
         encryptor, course = self._alive(), self._course
@@ -248,6 +252,7 @@ class KeyHolder:
         self._certified = certified
         return data
 
+    @one_at_a_time
     def release(self, reply: bytes) -> None:
         """Decrypt one noised gradient sum and take a step with it.
 
@@ -290,10 +295,9 @@ class KeyHolder:
         self._certified = self._weights = None
 
     def result(self) -> Any:
-        """The released model.
+        """The released model: a `ReleasedNetwork`, or the linear one's weights.
 
-        The linear one is its weights for rows as they are given, of shape (n_columns, n_outputs),
-        the intercept last if there is one; a network is a `ReleasedNetwork`.
+        These are for rows as they are given, of shape (n_columns, n_outputs), the intercept last.
         """
         return self._course.result()
 
@@ -302,6 +306,7 @@ class KeyHolder:
         released = Released(self.result(), self.records, not self.noise_seeded)
         return pack_outcome(released, self.plan, self.run)
 
+    @one_at_a_time
     def burn(self) -> None:
         """Destroy the secret key, in the encryptor that was given out too; the run is over.
 
@@ -317,7 +322,7 @@ class KeyHolder:
             return
         self._state.burn()
         if not self.done:
-            self._account.settle(self.releases.spent)
+            self._account.settle([release.name for release in self._state.releases()])
 
     @contextmanager
     def _burning_on_failure(self) -> Iterator[None]:
@@ -391,8 +396,3 @@ class KeyHolder:
         self.noise_seeded |= seeded
         certified = self._certified and astuple(self._certified)
         return sections, Release(release, hashlib.sha256(reply).hexdigest(), seeded, certified)
-
-
-def _certified(fields: Sequence[Any] | None) -> Certified | None:
-    """From its fields, as JSON or a state has them."""
-    return fields and Certified(tuple(fields[0]), *fields[1:])

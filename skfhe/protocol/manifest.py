@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..exceptions import MessageError
-from .places import Message, Place, StoredMessage
+from .places import LARGEST_FILE, Message, Place, StoredMessage
 
 FORMAT, VERSION = "skfhe encrypted data set", 1
 MANIFEST = "manifest.json"
@@ -148,6 +148,7 @@ def _is_sound(content: dict[str, Any]) -> bool:
             and _NAME.fullmatch(value["name"]) is not None
             and is_digest(value["sha256"])
             and all(is_count(value[name]) for name in ("bytes", *more))
+            and value["bytes"] <= LARGEST_FILE
         )
 
     fields = {"format", "version", "plan", "run", "public_key", "owner", "n_samples"}

@@ -17,6 +17,7 @@ from ..exceptions import MessageError, PlanMismatch
 
 _MAGIC = b"SKFHE\x01"
 _CHECKSUM = 32
+_LARGEST_HEADER = 2**20
 
 
 def pack(kind: str, plan_digest: str, sections: Sequence[bytes], **fields: Any) -> bytes:
@@ -141,6 +142,8 @@ def _header(data: bytes) -> tuple[dict[str, Any], int]:
             "this message is truncated or was altered: its checksum does not match."
         )
     end = start + int.from_bytes(data[len(_MAGIC) : start], "little")
+    if end - start > _LARGEST_HEADER:
+        raise MessageError("this message's header is malformed: it is too long.")
     try:
         header = json.loads(data[start:end])
         lengths = header["sections"]

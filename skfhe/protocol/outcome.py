@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, astuple, dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -94,7 +94,7 @@ def unpack_outcome(data: bytes, plan: TrainingPlan, run: str | None = None) -> R
             for section, shape in zip(sections, shapes, strict=True)
         ]
         model = model_of(plan).from_arrays(arrays)
-        numbers = [value for record in records for value in astuple(record)]
+        numbers = [value for record in records for value in vars(record).values()]
         sound = (
             type(header["guaranteed"]) is bool
             and len(records) == plan.optimizer.max_iter

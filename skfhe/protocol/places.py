@@ -14,8 +14,8 @@ from typing import Any
 
 from ..exceptions import MessageError
 
-# Of the largest file that is read without a length to expect.
-_LARGEST_FILE = 2**34
+# The largest file that is read: far beyond what any plan's messages take.
+LARGEST_FILE = 2**31
 
 
 class Place:
@@ -47,7 +47,7 @@ class Place:
         path = self._path(name)
         return self._files.exists(path) if self._files else os.path.exists(path)
 
-    def read(self, name: str, most: int = _LARGEST_FILE) -> bytes:
+    def read(self, name: str, most: int = LARGEST_FILE) -> bytes:
         """A file's bytes.
 
         Raises
@@ -56,6 +56,8 @@ class Place:
             If there is no such file, it cannot be read, or it has more than `most` bytes.
         """
         path = self._path(name)
+        if not self._files and os.path.exists(path) and not os.path.isfile(path):
+            raise MessageError(f"{self.url}/{name} must be a file; it is none.")
         try:
             with self._files.open(path, "rb") if self._files else open(path, "rb") as file:
                 # Asked for more than there is, a file sets that much memory aside first.

@@ -16,7 +16,7 @@ from .folder_state import message_file, read_releases
 from .key_holder import KeyHolder
 from .outcome import RunStatus
 from .state import RunState
-from .vault import SECRET_FILE
+from .vault import has_key
 
 
 class RecordedRun(RunState):
@@ -51,12 +51,12 @@ class RecordedRun(RunState):
             raise StateError(f"{self.folder} is no key holder's folder.")
         try:
             self.plan = TrainingPlan.from_json((self.folder / "plan.json").read_bytes())
-            connection = sqlite3.connect(f"{journal.as_uri()}?mode=ro", uri=True)
             try:
-                self._read(connection)
-            finally:
-                connection.close()
-            self.has_key = (self.folder / SECRET_FILE).exists()
+                self._read(journal, "ro")
+            except sqlite3.OperationalError:
+                # What a killed process left half written is rolled back by who may write.
+                self._read(journal, "rw")
+            self.has_key = has_key(self.folder)
             self.burned = True  # to the key holder made of this, whatever the journal says
             self.holder = KeyHolder(self.plan, state=self)
         except (ValueError, TypeError, OSError, sqlite3.Error) as error:
@@ -64,15 +64,19 @@ class RecordedRun(RunState):
                 f"the key holder's folder {self.folder} is damaged: {error}"
             ) from None
 
-    def _read(self, connection: sqlite3.Connection) -> None:
-        connection.execute("BEGIN")  # both of one moment
-        self.run, digest, ended = connection.execute(
-            "SELECT name, plan, burned FROM run"
-        ).fetchone()
+    def _read(self, journal: Path, mode: str) -> None:
+        connection = sqlite3.connect(f"{journal.as_uri()}?mode={mode}", uri=True)
+        try:
+            connection.execute("BEGIN")  # both of one moment
+            query = "SELECT name, plan, burned FROM run"
+            self.run, digest, ended = connection.execute(query).fetchone()
+            releases = read_releases(connection)
+        finally:
+            connection.close()
         if digest != self.plan.digest:
             raise ValueError("its plan is not the one of its journal")
         self._ended = bool(ended)
-        for release in read_releases(connection):
+        for release in releases:
             self.begin(release)
 
     def kept(self, name: str) -> bytes | None:

@@ -15,6 +15,9 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from ..exceptions import BudgetExceeded, PlanMismatch, StateError
+from ..plan import TrainingPlan
+
 
 @dataclass(frozen=True, eq=False)
 class Release:
@@ -52,13 +55,43 @@ class RunState:
         Random name of the run's entry in a privacy ledger.
     burned : bool
         Whether the key was destroyed.
+    plan : TrainingPlan or None
+        The run's plan, where the state has it.
+    lasting : bool
+        Whether it outlives the process.
     """
+
+    lasting = False
+    plan: TrainingPlan | None = None
 
     def __init__(self) -> None:
         self.run = os.urandom(16).hex()
         self.token = os.urandom(16).hex()
         self.burned = False
         self._releases: dict[str | int, Release] = {}
+        self._process = os.getpid()
+        self._taken = False
+
+    def take(self, plan: TrainingPlan) -> None:
+        """Become the state of one key holder, in the process that opened it.
+
+        Raises
+        ------
+        StateError
+            If another key holder or process has it: two would not know of each other's releases.
+        PlanMismatch
+            If it is of another plan.
+        """
+        if self._taken or self._process != os.getpid():
+            raise StateError(
+                "a state is for one key holder, in the process that opened it; open it again."
+            )
+        if self.plan is not None and self.plan.digest != plan.digest:
+            raise PlanMismatch(
+                f"the state is of a run of plan {self.plan.digest[:12]}, not of "
+                f"{plan.digest[:12]}."
+            )
+        self._taken = True
 
     def secret(self) -> bytes | None:
         """The secret key of an earlier process; None if there was none."""
@@ -79,8 +112,14 @@ class RunState:
         """Keep a message before it is sent, in the place of an earlier one of the name."""
 
     def begin(self, release: Release) -> None:
-        """Enter a release before it is decrypted; again if the same request is repeated."""
-        self._releases.setdefault(release.name, release)
+        """Enter a release before it is decrypted; again if the same request is repeated.
+
+        Raises
+        ------
+        BudgetExceeded
+            If it was entered for another request.
+        """
+        require_same_request(self._releases.setdefault(release.name, release).request, release)
 
     def finish(self, name: str | int, values: NDArray) -> None:
         """Enter what it decrypted to, before anything is made of it."""
@@ -89,3 +128,12 @@ class RunState:
     def releases(self) -> list[Release]:
         """All releases, in order."""
         return [*self._releases.values()]
+
+
+def require_same_request(entered: str, release: Release) -> None:
+    """Refuse another request for a release than the one that was entered."""
+    if entered != release.request:
+        raise BudgetExceeded(
+            f"release {release.name!r} of this run was paid for another request; it is not made "
+            "twice."
+        )

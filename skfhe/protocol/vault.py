@@ -88,6 +88,11 @@ def read_secret(path: Path, plan_digest: str, run: str, passphrase: bytes | None
         ) from None
 
 
+def has_key(folder: Path) -> bool:
+    """Whether a key holder's folder has its secret key."""
+    return (folder / SECRET_FILE).exists()
+
+
 def erase(path: Path) -> None:
     """Overwrite a file and remove it.
 

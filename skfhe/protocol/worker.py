@@ -12,7 +12,7 @@ from ..plan import TrainingPlan
 from . import messages
 from .manifest import Shard
 from .models import model_of
-from .places import read
+from .places import StoredMessage, read
 
 
 class Worker:
@@ -41,7 +41,7 @@ class Worker:
         self._model = model_of(plan)
         # Scale and level of the weights.
         self._fresh = plan.encryption.scale, len(plan.encryption.primes) - 2
-        self._kept: dict[tuple[int, int], Any] = {}
+        self._kept: dict[Shard | tuple[int, int], Any] = {}
         self._room = cache_bytes // _loaded_bytes(plan, self._model)
 
     def chunk(self, shard: Shard) -> Any:
@@ -54,7 +54,9 @@ class Worker:
         MessageError, PlanMismatch
             If the message is malformed, of another plan or run, or not what the shard says.
         """
-        place = (shard.owner, shard.chunk)
+        # By its content, where it has a file: an owner may have encrypted other rows in its place.
+        stored = isinstance(shard.message, StoredMessage)
+        place = shard if stored else (shard.owner, shard.chunk)
         if place in self._kept:
             return self._kept[place]
         said = {"owner": shard.owner, "chunk": shard.chunk, "n_samples": shard.n_samples}
@@ -71,7 +73,7 @@ class Worker:
             for section, form in zip(sections, self._model.sections, strict=True)
         ]
         chunk = self._model.chunk(self._backend, loaded)
-        if isinstance(shard.message, bytes) or len(self._kept) < self._room:
+        if not stored or len(self._kept) < self._room:
             self._kept[place] = chunk
         return chunk
 

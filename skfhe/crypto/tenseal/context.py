@@ -120,6 +120,8 @@ def require_form(
 ) -> seal.Ciphertext:
     """A ciphertext that must have two polynomials, at a scale and a level."""
     found = a.coeff_modulus_size() - 1
+    if a.is_transparent():
+        raise MessageError("a ciphertext must hide its message; this one is not encrypted.")
     if a.size() != 2 or found != level or not abs(a.scale - scale) <= tolerance * scale:
         raise MessageError(
             f"a ciphertext must have level {level} and scale {scale:.6g} here, got level "
@@ -134,7 +136,7 @@ def load(item, ring: Ring, data: bytes):
         with _scratch() as (fd, path):
             os.write(fd, data)
             item.load(seal_context(ring), path)
-    except (ValueError, RuntimeError, MemoryError) as error:
+    except (ValueError, RuntimeError, IndexError, MemoryError) as error:
         # Out of memory is what a forged length looks like.
         kind = type(item).__name__
         raise MessageError(f"these bytes are no {kind} of this ring: {error}.") from None
@@ -144,22 +146,24 @@ def load(item, ring: Ring, data: bytes):
 def _require_dense(ring: Ring, data: bytes) -> None:
     """Refuse what takes far more memory than it has bytes, before SEAL reads it.
 
-    Residues are random: honest streams are hardly smaller compressed. And each of their objects
-    has N words for every prime, and three marks at most; a forger's could all be compressed.
+    Residues are random: honest streams are hardly smaller compressed, but for the N counts that a
+    set of automorphism keys begins with, mostly zeros. And each of their objects has N words for
+    every prime, and three marks at most; a forger's could all be compressed.
     """
+    least = 8 * ring.poly_modulus_degree * len(ring.primes)
+    most = _SWELLING * len(data) + least
     stream, compression = bytes(data), data[_COMPRESSION] if len(data) > _HEADER else 0
     if compression == _ZSTANDARD:
         reader = zstandard.ZstdDecompressor().stream_reader(
             stream[_HEADER:], read_across_frames=True
         )
         try:
-            stream = reader.read(_SWELLING * len(data) + 1)
+            stream = reader.read(most + 1)
         except zstandard.ZstdError as error:
             raise MessageError(f"these bytes are no object of SEAL's: {error}.") from None
-    least = 8 * ring.poly_modulus_degree * len(ring.primes)
     if (
         compression not in (0, _ZSTANDARD)
-        or len(stream) > _SWELLING * len(data)
+        or len(stream) > most
         or stream.count(_MARK) > _OBJECTS * (1 + len(stream) / least)
     ):
         raise MessageError("these bytes are no object of SEAL's: they would swell when read.")

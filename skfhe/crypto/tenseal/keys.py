@@ -104,8 +104,8 @@ class TensealEncryptor:
 
     def __init__(self, ring: Ring, *, public_key=None, secret_key=None):
         self._ring = ring
-        self._symmetric = secret_key is not None
-        key = secret_key if self._symmetric else public_key
+        self.symmetric = secret_key is not None
+        key = secret_key if self.symmetric else public_key
         self._encryptor: seal.Encryptor | None = seal.Encryptor(seal_context(ring), key)
         self._encoder = seal.CKKSEncoder(seal_context(ring))
 
@@ -150,7 +150,7 @@ class TensealEncryptor:
     def _encrypt(self, plaintext: seal.Plaintext) -> bytes:
         if self._encryptor is None:
             raise KeyBurned("the secret key of this run has been destroyed.")
-        if self._symmetric:
+        if self.symmetric:
             return save_ciphertext(self._encryptor.encrypt_symmetric(plaintext), self._ring)
         ciphertext = seal.Ciphertext()
         self._encryptor.encrypt(plaintext, ciphertext)

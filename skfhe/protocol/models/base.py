@@ -58,6 +58,11 @@ class Certified:
     contribution: float
     split: float = 1.0
 
+    @classmethod
+    def of(cls, fields: Sequence[Any] | None) -> Certified | None:
+        """From the fields, as JSON has them; None from none."""
+        return fields and cls(tuple(fields[0]), *fields[1:])
+
 
 class Optimizer(Protocol):
     """What the key holder makes of releases: post-processing.
