@@ -172,6 +172,18 @@ def test_only_the_command_line_imports_click_skops_and_distributed():
         assert users and all(name.startswith("cli/") for name in users)
 
 
+def test_only_the_service_speaks_http():
+    web = {"starlette", "uvicorn", "httpx", "h11", "anyio"}
+    users = {n for n in FILES if {i.split(".")[0] for i in imported(n)} & web}
+    assert users and all(name.startswith("service/") for name in users)
+
+
+def test_the_service_knows_parties_alone():
+    for name in FILES:
+        if name.startswith("service/"):
+            assert set(rooms(name)) <= {"service", "protocol", "plan", "exceptions"}
+
+
 def test_nothing_pickles():
     banned = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}
     # What passes to worker processes is public; files and messages hold no pickle.
@@ -245,7 +257,7 @@ def test_files_are_short(name):
 
 HEAVY = (
     *("dp_accounting", "tenseal", "matplotlib", "scipy.stats", "scipy.optimize", "tqdm"),
-    *("pyarrow", "fsspec", "click", "skops"),
+    *("pyarrow", "fsspec", "click", "skops", "starlette", "uvicorn", "httpx", "distributed"),
 )
 PROBE = """
 import sys, time
