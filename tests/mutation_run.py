@@ -224,7 +224,8 @@ class World:
     def read_frame(self):
         data = self.forged(self.messages["frame"])
         unpack_frame(data, self.plan, self.run)
-        DataOwner(self.plan, None, self.run).adopt(data)
+        encryptor = plan_scheme(self.plan).restore((), self.secret).encryptor()
+        DataOwner(self.plan, encryptor, self.run).adopt(data)
 
     def read_outcome(self):
         unpack_outcome(self.forged(self.messages["outcome"]), self.plan, self.run)

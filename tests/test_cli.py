@@ -261,7 +261,7 @@ def test_a_passphrase_is_for_its_owner_alone(folder, tmp_path):
     secret.chmod(0o600)
     assert "quiet" not in invoke(*arguments).output
     secret.write_text("another one\n")
-    assert "passphrase" in invoke(*arguments, code=6).stderr
+    assert "passphrase" in invoke(*arguments, code=4).stderr
 
 
 # Connections.

@@ -47,6 +47,8 @@ def test_owners_dither_rows_and_labels(monkeypatch):
     seen = []
 
     class Encryptor:
+        symmetric = True
+
         def encrypt(self, slots, scale, level, dither=False):
             seen.append(dither)
             return b""

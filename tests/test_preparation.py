@@ -229,14 +229,14 @@ def test_rows_have_one_frame():
     plan = make(n=60, d=4, **BOTH)
     _, _, (owner,), _, _ = parties_of(plan)
     frames = [Frame(np.full(4, c), np.ones(4), 0.5, True) for c in (0.0, 0.1)]
-    owner.adopt(pack_frame(frames[0], plan, owner._run))
-    owner.adopt(pack_frame(frames[0], plan, owner._run))
+    owner.adopt(pack_frame(frames[0], plan, owner.run))
+    owner.adopt(pack_frame(frames[0], plan, owner.run))
     with pytest.raises(PlanMismatch, match="one frame"):
-        owner.adopt(pack_frame(frames[1], plan, owner._run))
+        owner.adopt(pack_frame(frames[1], plan, owner.run))
     plain = make(n=60, d=4)
     _, _, (owner,), _, _ = parties_of(plain)
     with pytest.raises(PlanMismatch, match="one frame"):
-        owner.adopt(pack_frame(frames[0], plain, owner._run))
+        owner.adopt(pack_frame(frames[0], plain, owner.run))
 
 
 def test_threads_get_one_noise(monkeypatch):

@@ -62,7 +62,7 @@ def skfhe() -> None:
       3  no plan meets the request
       4  wrong or damaged input: a file, a message, a state, a token; of another plan or run
       5  the privacy budget does not pay
-      6  the run is over, its key burned, or the key does not open
+      6  the run is over, its key burned
       7  the key holder cannot be reached
       8  something is still missing; call again later, what is done stays
     """
