@@ -49,7 +49,7 @@ class Run:
     def new_evaluator(self):
         checkpoint = FolderCheckpoint(self.folder / "checkpoint", self.plan.digest)
         kept = checkpoint.keys()
-        keys = self.holder.evaluation_keys() if kept is None else kept.read()
+        keys = self.holder.evaluation_keys() if kept is None else kept
         scheme, step = scheme_of(self.plan, self.backend), self.holder.status().step
         return Evaluator(self.plan, keys, scheme, checkpoint=checkpoint, step=step)
 

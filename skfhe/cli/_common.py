@@ -7,7 +7,6 @@ import math
 import os
 import stat
 import time
-import uuid
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,6 +18,7 @@ from ..parties import Party
 from ..plan import TrainingPlan
 from ..planning import check_plan
 from ..protocol.outcome import RunStatus
+from ..protocol.places import Place
 from ._errors import StillMissingError
 
 _T = TypeVar("_T")
@@ -146,10 +146,7 @@ def require_new(path: Path, force: bool) -> None:
 
 def write_file(path: Path, data: bytes) -> None:
     """Write a file, all of it or nothing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f"{path.name}.{uuid.uuid4().hex}.new")
-    beside.write_bytes(data)
-    os.replace(beside, path)
+    Place(path.parent).write(path.name, data)
 
 
 def read_secret_file(path: Path | None) -> str | None:

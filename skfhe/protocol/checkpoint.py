@@ -18,12 +18,12 @@ class Checkpoint:
     def __init__(self) -> None:
         self._answers: dict[str, bytes] = {}
 
-    def keys(self) -> Message | None:
+    def keys(self) -> bytes | None:
         """The evaluation keys of an earlier process."""
         return None
 
     def keep_keys(self, keys: bytes) -> Message:
-        """Keep the evaluation keys."""
+        """Keep the evaluation keys; returns where workers find them."""
         return keys
 
     def answer(self, name: str) -> bytes | None:
@@ -50,16 +50,21 @@ class FolderCheckpoint(Checkpoint):
         super().__init__()
         self._place = Place(folder)
         self._digest = plan_digest
+        self._read_keys: StoredMessage | None = None
 
-    def keys(self) -> StoredMessage | None:
+    def keys(self) -> bytes | None:
         if not self._place.exists("keys.skfhe"):
             return None
         data = self._place.read("keys.skfhe")
         messages.unpack(data, "evaluation keys", self._digest, 1)
-        return StoredMessage.known(self._place, "keys.skfhe", data)
+        self._read_keys = StoredMessage.known(self._place, "keys.skfhe", data)
+        return data
 
     def keep_keys(self, keys: bytes) -> StoredMessage:
-        return StoredMessage.of(self._place, "keys.skfhe", keys)
+        given = StoredMessage.known(self._place, "keys.skfhe", keys)
+        if given != self._read_keys:  # those that were read need not be written again
+            self._place.write("keys.skfhe", keys)
+        return given
 
     def answer(self, name: str) -> bytes | None:
         found = super().answer(name)

@@ -385,7 +385,7 @@ class DataOwner:
         return self._frame
 
     def _use(self, release: str | int) -> None:
-        """Reserve the one noise of a release, before anything is computed for it."""
+        """Reserve the one noise of a release, before it is drawn."""
         with self._lock:
             if release in self._noised:
                 raise PlanMismatch(f"noise is made once: that of {release!r} was made, not again.")

@@ -1,6 +1,7 @@
 """What a key holder's folder has on record, for those who only look.
 
-It needs no lock and writes nothing, so it works beside the process that uses the folder.
+It needs no lock and enters nothing, so it works beside the process that uses the folder. All that
+it may write is SQLite's own: the end of a transaction in which a process was killed.
 """
 
 from __future__ import annotations

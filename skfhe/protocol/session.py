@@ -252,8 +252,9 @@ def make_evaluator(
     plan, checkpoint = key_holder.plan, Checkpoint()
     if folder is not None:
         checkpoint = FolderCheckpoint(folder, plan.digest)
-    kept = checkpoint.keys()
-    keys = key_holder.evaluation_keys() if kept is None else read(kept)
+    keys = checkpoint.keys()
+    if keys is None:
+        keys = key_holder.evaluation_keys()
     costs.key_bytes = len(keys)
     return Evaluator(
         plan,
