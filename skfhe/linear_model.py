@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from numbers import Integral
+
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils.validation import check_is_fitted
 
 from ._arguments import class_weights
-from ._base import EncryptedDPClassifier, one_of
+from ._base import EncryptedDPClassifier, Interval, StrOptions, one_of
 from .planning import Request
 
 
@@ -26,17 +28,19 @@ class EncryptedDPLogisticRegression(EncryptedDPClassifier):
     epsilon, delta : float, default=1.0, 1e-5
         The privacy guarantee of the fitted model; epsilon up to 100, beyond which it would
         promise nothing.
-    degree : int, default=5
+    degree : int or "auto", default="auto"
         Odd degree of the polynomial, 1 to 15. Higher ones follow the sigmoid better and take
-        more levels.
+        more levels. "auto" is 5 where every step is a visit to the key holder, and 1 where the
+        evaluator takes several alone: more steps fit, and they get farther.
     C : float or "auto", default="auto"
         Inverse strength of the L2 penalty, as in scikit-learn; "auto" is none.
     fit_intercept : bool, default=True
         Whether to fit an intercept.
-    standardize : bool, default=True
+    standardize : bool or "auto", default="auto"
         Whether columns are centred and scaled by differentially private means and mean squares,
         which a tenth of the run's mu^2 pays for; two classes have a scale for every column, more
-        have one for all. False stores rows divided by `data_norm`.
+        have one for all. False stores rows divided by `data_norm`. "auto" does so where every step
+        is a visit to the key holder; elsewhere it would be a visit more.
     precondition : bool or "auto", default="auto"
         Whether steps are preconditioned by differentially private second moments, for another
         tenth; "auto" does so for up to 1,000 features.
@@ -61,6 +65,13 @@ class EncryptedDPLogisticRegression(EncryptedDPClassifier):
     neighboring : {"add_remove", "replace_one"}, default="add_remove"
         What the guarantee hides: that a row was there (against a row that is zero, the number
         of rows being public), or what it was.
+    protocol : {"interactive", "noninteractive"}, default="interactive"
+        "noninteractive" lets the evaluator take all steps alone, on one message of ciphertexts
+        from every owner: nothing but the final weights is ever decrypted. It takes far larger
+        parameters, as many steps as the modulus allows, and two classes.
+    steps_per_round : int, default=1
+        Steps that the evaluator takes alone between two visits to the key holder, of an
+        interactive run.
     backend : {"tenseal", "simulated"}, default="tenseal"
         "simulated" computes the same on unencrypted slots.
     context : "auto", CKKSParameters or tenseal.Context, default="auto"
@@ -77,7 +88,7 @@ class EncryptedDPLogisticRegression(EncryptedDPClassifier):
         The budget that fits share, those of clones in a search included; every fit pays before
         its first release, and is refused if the ledger cannot.
     n_jobs : int, default=None
-        Processes that every step is spread over, as a joblib map over chunks of rows;
+        Processes that every step is spread over, if it is a visit, as a joblib map over chunks;
         `joblib.parallel_config` chooses where they run. None means 1, or what that says.
     random_state : int, RandomState or None, default=None
         Seeds the noise for tests; the model then has no privacy guarantee. Encryption itself
@@ -119,6 +130,10 @@ class EncryptedDPLogisticRegression(EncryptedDPClassifier):
     _parameter_constraints: dict = {
         **EncryptedDPClassifier._parameter_constraints,
         "C": EncryptedDPClassifier._parameter_constraints["data_norm"],
+        "degree": [*EncryptedDPClassifier._parameter_constraints["degree"], StrOptions({"auto"})],
+        "standardize": ["boolean", StrOptions({"auto"})],
+        "protocol": one_of("interactive", "noninteractive"),
+        "steps_per_round": [Interval(Integral, 1, 1000, closed="both")],
         "solver": one_of("auto", "steps", "discriminant"),
     }
 
@@ -127,10 +142,10 @@ class EncryptedDPLogisticRegression(EncryptedDPClassifier):
         epsilon=1.0,
         delta=1e-5,
         *,
-        degree=5,
+        degree="auto",
         C="auto",
         fit_intercept=True,
-        standardize=True,
+        standardize="auto",
         precondition="auto",
         data_norm="auto",
         weight_norm="auto",
@@ -141,6 +156,8 @@ class EncryptedDPLogisticRegression(EncryptedDPClassifier):
         momentum="auto",
         averaging="auto",
         neighboring="add_remove",
+        protocol="interactive",
+        steps_per_round=1,
         backend="tenseal",
         context="auto",
         classes=None,
@@ -166,6 +183,8 @@ class EncryptedDPLogisticRegression(EncryptedDPClassifier):
         self.momentum = momentum
         self.averaging = averaging
         self.neighboring = neighboring
+        self.protocol = protocol
+        self.steps_per_round = steps_per_round
         self.backend = backend
         self.context = context
         self.classes = classes
@@ -176,14 +195,24 @@ class EncryptedDPLogisticRegression(EncryptedDPClassifier):
         self.verbose = verbose
 
     def _request(self, classes) -> Request:
+        alone = 0 if self.protocol == "noninteractive" else int(self.steps_per_round)
+        if alone == 0 and self.steps_per_round != 1:
+            raise ValueError(
+                "protocol='noninteractive' has a single round of all steps: leave steps_per_round "
+                f"at 1, got {self.steps_per_round!r}; or use protocol='interactive'."
+            )
+        degree = (5 if alone == 1 else 1) if isinstance(self.degree, str) else int(self.degree)
+        standardize = self.standardize
+        if isinstance(standardize, str):
+            standardize = alone == 1
         return Request(
             epsilon=float(self.epsilon),
             delta=float(self.delta),
-            degree=int(self.degree),
+            degree=degree,
             C=self.C,
             class_weight=class_weights(self.class_weight, classes),
             fit_intercept=bool(self.fit_intercept),
-            standardize=bool(self.standardize),
+            standardize=bool(standardize),
             precondition=self.precondition,
             data_norm=self.data_norm,
             weight_norm=self.weight_norm,
@@ -194,6 +223,7 @@ class EncryptedDPLogisticRegression(EncryptedDPClassifier):
             momentum=self.momentum,
             averaging=self.averaging,
             neighboring=self.neighboring,
+            steps_per_round=alone,
         )
 
     def _take(self, weights: NDArray) -> None:

@@ -26,6 +26,7 @@ from .plan_parts import (
     Prediction,
     Preparation,
     Problem,
+    Rounds,
     Statistic,
 )
 from .schema import Schema
@@ -43,6 +44,7 @@ __all__ = [
     "Prediction",
     "Preparation",
     "Problem",
+    "Rounds",
     "Schema",
     "Statistic",
     "TrainingPlan",
@@ -63,6 +65,8 @@ class TrainingPlan:
         The parts; see their classes. There is a network only if there are hidden units.
     schema : Schema or None
         Names of columns and labels of classes, where rows come from tables.
+    rounds : Rounds or None
+        What the evaluator does alone; None where every step is a release.
     """
 
     problem: Problem
@@ -74,19 +78,31 @@ class TrainingPlan:
     encryption: Encryption
     prediction: Prediction
     schema: Schema | None = None
+    rounds: Rounds | None = None
+
+    @property
+    def visits(self) -> int:
+        """How often the key holder decrypts something of a step: at every one, or every round."""
+        return self.optimizer.max_iter // (self.rounds.steps if self.rounds else 1)
 
     def squared_mu_of(self, releases: Iterable[str | int]) -> float:
-        """Sum of one over the squared noise multiplier of releases, by name or step."""
+        """Sum of one over the squared noise multiplier of releases, by name or visit."""
         statistics, step = self.preparation.statistics, self.guarantee.noise_multiplier
+        steps = self.rounds.steps if self.rounds else 1
         return math.fsum(
-            1 / (statistics[name].noise_multiplier if name in statistics else step) ** 2
+            1 / statistics[name].noise_multiplier ** 2 if name in statistics else steps / step**2
             for name in releases
         )
+
+    def n_releases_of(self, releases: Iterable[str | int]) -> int:
+        """Gaussian releases that releases by name or visit are composed of."""
+        steps = self.rounds.steps if self.rounds else 1
+        return sum(1 if name in self.preparation.statistics else steps for name in releases)
 
     @property
     def squared_mu(self) -> float:
         """mu^2 of the whole run."""
-        return self.squared_mu_of([*self.preparation.statistics, *range(self.optimizer.max_iter)])
+        return self.squared_mu_of([*self.preparation.statistics, *range(self.visits)])
 
     def convergence(
         self, curvature: float | None = None, *, distance: float | None = None
@@ -160,6 +176,7 @@ class TrainingPlan:
             version, digest = content.pop("format_version"), content.pop("digest")
             if version != FORMAT_VERSION:
                 raise ValueError(f"format version {version}, this package reads {FORMAT_VERSION}")
+            content.setdefault("rounds", None)
             plan = cls(
                 **{part: _build(kind, content.pop(part)) for part, kind in _PARTS.items()},
             )
@@ -193,6 +210,7 @@ _PARTS: dict[str, type] = {
     "encryption": Encryption,
     "prediction": Prediction,
     "schema": Schema,
+    "rounds": Rounds,
 }
 
 
@@ -203,6 +221,8 @@ def _plain(plan: TrainingPlan) -> dict[str, Any]:
         content[part] = value and {
             f.name: getattr(value, f.name) for f in dataclasses.fields(value)
         }
+    if plan.rounds is None:
+        del content["rounds"]
     certificate, activation = content["certificate"], plan.certificate.activation
     certificate["polynomials"] = [p.to_dict() for p in plan.certificate.polynomials]
     certificate["activation"] = activation and activation.to_dict()
@@ -213,7 +233,7 @@ def _plain(plan: TrainingPlan) -> dict[str, Any]:
 
 
 def _build(kind: type, fields: dict[str, Any]) -> Any:
-    if kind in (Network, Schema) and fields is None:
+    if kind in (Network, Schema, Rounds) and fields is None:
         return None
     missing = {f.name for f in dataclasses.fields(kind)} - set(fields)
     if missing:

@@ -25,6 +25,7 @@ from .fitting import least_squares, minimax, monotone
 __all__ = ["PolynomialApproximation"]
 
 _SOLVERS = {"minimax": minimax, "least_squares": least_squares, "monotone": monotone}
+_MAX_COEF = 250.0
 _MAX_RADIUS = 1000.0  # beyond, the grid no longer resolves the sigmoid's rise around zero
 
 
@@ -45,7 +46,7 @@ class PolynomialApproximation(Proved):
     kind : {"minimax", "least_squares", "monotone"}
         How the coefficients were chosen; "monotone" is refused if p' is negative somewhere.
     coef : tuple of float, length (degree + 1) / 2
-        Coefficients of p - 1/2 in T_1, T_3, ..., T_degree of z / radius, none above 2.
+        Coefficients of p - 1/2 in T_1, T_3, ..., T_degree of z / radius, none above 250.
 
     Attributes
     ----------
@@ -75,11 +76,11 @@ class PolynomialApproximation(Proved):
         degree, radius, kind = _checked(self.degree, self.radius, self.kind)
         coef = tuple(number("every entry of coef", c) for c in self.coef)
         terms = (degree + 1) // 2
-        # |c_k| <= (4 / pi) max |p - 1/2|, so a larger entry belongs to no use of this class.
-        if len(coef) != terms or max(map(abs, coef)) > 2:
+        # |c_k| <= (4 / pi) max |p - 1/2|, and a line of slope 1/4 is at most 1/4 of the radius.
+        if len(coef) != terms or max(map(abs, coef)) > _MAX_COEF:
             raise ValueError(
-                f"coef must be (degree + 1) / 2 = {terms} numbers from -2 to 2, got {coef}; use "
-                f"PolynomialApproximation.fit to get coefficients."
+                f"coef must be (degree + 1) / 2 = {terms} numbers from -{_MAX_COEF:g} to "
+                f"{_MAX_COEF:g}, got {coef}; use PolynomialApproximation.fit to get coefficients."
             )
         self._set(degree=degree, radius=radius, kind=kind, coef=coef)
         low, high = slope_range(np.array(coef))

@@ -89,3 +89,26 @@ def merge_all(backend: Evaluator, layout: Layout, items: Sequence[Ciphertext]) -
             merged.append(backend.project(items[-1], element))
         items = merged
     return items[0]
+
+
+def split_all(
+    backend: Evaluator, layout: Layout, merged: Ciphertext, n_items: int
+) -> list[Ciphertext]:
+    """The conjugates of what `merge_all` put together, one by one: its tree backwards.
+
+    After the conjugation item q sits at minus its offset. Bits of q are split off from the
+    highest, whose power of X is the finest: its automorphism leaves all coarser ones alone. One
+    automorphism for every item but the first, and one for the conjugation; all scales end up
+    alike, doubled for every bit.
+    """
+    items = [backend.automorphism(merged, 2 * backend.ring.poly_modulus_degree - 1)]
+    for bit in reversed(range((n_items - 1).bit_length())):
+        power, element = -(layout.class_span >> (bit + 1)), layout.sum_elements[bit]
+        parts: list[Ciphertext] = []
+        for prefix, item in enumerate(items):
+            if (2 * prefix + 1) << bit < n_items:
+                parts += backend.split(item, power, element)
+            else:  # nothing is at the odd places: only the scale is doubled
+                parts.append(backend.scaled(backend.add(item, item), 0.5))
+        items = parts
+    return items

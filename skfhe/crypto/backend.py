@@ -8,7 +8,7 @@ neighbouring slots are made of rotations, and need a mask.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 from numpy.typing import NDArray
@@ -78,6 +78,19 @@ class Evaluator(Protocol):
     def add_image(self, a: Ciphertext, element: int) -> Ciphertext:
         """A + s(a), scale unchanged: for X -> X^(3^k), slot j gets what slot j + k holds."""
 
+    def automorphism(self, a: Ciphertext, element: int) -> Ciphertext:
+        """s(a) for s: X -> X^element, scale unchanged; 2N - 1 conjugates every slot."""
+
+    def scaled(self, a: Ciphertext, factor: float) -> Ciphertext:
+        """A times a factor, not zero: exact and free, as its size only declares another scale."""
+
+    def split(self, a: Ciphertext, power: int, element: int) -> tuple[Ciphertext, Ciphertext]:
+        """(c, d) of a = c + X^power d, at one automorphism; both scales double.
+
+        Needs s(c) = c, s(d) = d and s(X^power) = -X^power: what `merge` makes. Then
+        a + s(a) = 2 c and X^-power (a - s(a)) = 2 d.
+        """
+
     def merge(self, a: Ciphertext, b: Ciphertext, power: int, element: int) -> Ciphertext:
         """P(a) + X^power P(b), for the projection P of `element`, at one automorphism.
 
@@ -112,8 +125,14 @@ class Scheme(Protocol):
             If the bytes are no secret key of this ring.
         """
 
-    def evaluator(self, evaluation_keys: bytes) -> Loader:
-        """An evaluator from its serialised keys."""
+    def evaluator(self, evaluation_keys: Iterable[bytes]) -> Loader:
+        """An evaluator from its serialised keys.
+
+        Raises
+        ------
+        MessageError
+            If the bytes are no evaluation keys of this ring.
+        """
 
     def encryptor(self, public_key: bytes) -> Encryptor:
         """An encryptor under a public key."""
@@ -174,8 +193,11 @@ class Loader(Evaluator, Protocol):
 class KeyPair(Protocol):
     """The secret key and all that is derived from it. Belongs to the key holder alone."""
 
-    def evaluation_keys(self) -> bytes:
-        """Relinearisation and automorphism keys."""
+    def evaluation_keys(self) -> Iterator[bytes]:
+        """The relinearisation key, then one for every automorphism, made as they are asked for.
+
+        In a large ring each takes hundreds of megabytes.
+        """
 
     def public_key(self) -> bytes:
         """The encryption key for data owners."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -92,9 +92,10 @@ class SimulatedScheme:
             raise MessageError("these bytes are no simulated secret key.")
         return self.generate(elements)
 
-    def evaluator(self, evaluation_keys: bytes) -> SimulatedEvaluator:
+    def evaluator(self, evaluation_keys: Iterable[bytes]) -> SimulatedEvaluator:
         try:
-            elements = frozenset(json.loads(bytes(evaluation_keys))["simulated evaluation keys"])
+            (keys,) = evaluation_keys
+            elements = frozenset(json.loads(bytes(keys))["simulated evaluation keys"])
         except (ValueError, TypeError, KeyError):
             raise MessageError("these bytes are no simulated evaluation keys.") from None
         return SimulatedEvaluator(self.ring, self.errors, elements)
@@ -114,8 +115,8 @@ class SimulatedKeys:
         self._elements = elements
         self._alive = True
 
-    def evaluation_keys(self) -> bytes:
-        return json.dumps({"simulated evaluation keys": self._elements}).encode()
+    def evaluation_keys(self) -> Iterator[bytes]:
+        yield json.dumps({"simulated evaluation keys": self._elements}).encode()
 
     def public_key(self) -> bytes:
         return b"simulated public key"
@@ -265,17 +266,28 @@ class SimulatedEvaluator(_Noisy):
         return replace(image, slots=image.slots / 2, scale=2 * a.scale)
 
     def add_image(self, a: SimulatedCiphertext, element: int) -> SimulatedCiphertext:
-        return replace(a, slots=a.slots + self._automorphism(a, element).slots)
+        return replace(a, slots=a.slots + self.automorphism(a, element).slots)
+
+    def scaled(self, a: SimulatedCiphertext, factor: float) -> SimulatedCiphertext:
+        return replace(a, slots=a.slots * factor, scale=a.scale / abs(factor))
+
+    def split(
+        self, a: SimulatedCiphertext, power: int, element: int
+    ) -> tuple[SimulatedCiphertext, SimulatedCiphertext]:
+        moved = self.automorphism(a, element)
+        even = replace(a, slots=(a.slots + moved.slots) / 2, scale=2 * a.scale)
+        odd = replace(a, slots=(a.slots - moved.slots) / 2, scale=2 * a.scale)
+        return even, self.multiply_monomial(odd, -power)
 
     def merge(
         self, a: SimulatedCiphertext, b: SimulatedCiphertext, power: int, element: int
     ) -> SimulatedCiphertext:
         shifted = self.multiply_monomial(b, power)
         kept = replace(a, slots=a.slots + shifted.slots)
-        moved = self._automorphism(replace(a, slots=a.slots - shifted.slots), element)
+        moved = self.automorphism(replace(a, slots=a.slots - shifted.slots), element)
         return replace(a, slots=(kept.slots + moved.slots) / 2, scale=2 * a.scale)
 
-    def _automorphism(self, a: SimulatedCiphertext, element: int) -> SimulatedCiphertext:
+    def automorphism(self, a: SimulatedCiphertext, element: int) -> SimulatedCiphertext:
         if element not in self._elements:
             raise ValueError(f"there is no automorphism key for the Galois element {element}.")
         source, conjugate = _galois(self.ring, element)

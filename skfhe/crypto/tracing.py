@@ -264,6 +264,24 @@ class TracingEvaluator:
             )
         )
 
+    def automorphism(self, a: Traced, element: int) -> Traced:
+        return self._key_switched(a)
+
+    def scaled(self, a: Traced, factor: float) -> Traced:
+        return replace(
+            a,
+            scale=a.scale / abs(factor),
+            message=a.message * factor,
+            fixed=_combine(a.fixed, factor, {}, 0.0),
+            rounding=_combine(a.rounding, factor, {}, 0.0),
+        )
+
+    def split(self, a: Traced, power: int, element: int) -> tuple[Traced, Traced]:
+        self.counts["multiply_plain", a.level] += 1
+        self.counts["add", a.level] += 1
+        part = self.project(a, element)
+        return part, part
+
     def merge(self, a: Traced, b: Traced, power: int, element: int) -> Traced:
         self.counts["multiply_plain", a.level] += 1
         self.counts["add", a.level] += 2

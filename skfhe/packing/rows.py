@@ -254,6 +254,12 @@ class Layout:
             offsets += (items >> i & 1) * (self.class_span >> (i + 1))
         return offsets
 
+    @cached_property
+    def item_positions(self) -> NDArray[np.int64]:
+        """The coefficients that items are read from, item after item within each power of S."""
+        powers = np.arange(2 * self.class_blocks) * self.class_span
+        return (powers[:, None] + self.merge_offsets).ravel()
+
     @property
     def output_norm(self) -> float:
         """L2 norm of the sums over that of the scaled coefficients: rows_per_chunk sqrt(C).

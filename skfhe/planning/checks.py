@@ -7,10 +7,11 @@ from itertools import pairwise
 
 from ..exceptions import PlanMismatch
 from ..packing import fits, output_norm
-from ..plan import Certificate, Encryption, Preparation, Problem, TrainingPlan
+from ..plan import Certificate, Encryption, Preparation, Problem, Rounds, TrainingPlan
 from ..privacy import accounting, network_sensitivity, statistics
 from ..privacy.sensitivity import RELATION_FACTOR, row_norm
 from . import preparation
+from .levelled_checks import covered, require_rounds
 
 # Figures are recomputed in another order or on another machine: a few last digits may differ.
 _ROUNDING = 1e-9
@@ -19,12 +20,18 @@ MAX_FLOODING = 2.0**-20
 
 
 def discreteness(
-    used: Encryption, prepared: Preparation, n_owners: int, n_colluding: int, max_iter: int
+    used: Encryption,
+    prepared: Preparation,
+    n_owners: int,
+    n_colluding: int,
+    max_iter: int,
+    least_units: int | None = None,
 ) -> float:
     """What the discrete noise of the whole run costs of delta."""
     values = used.poly_modulus_degree * max_iter
     values += sum(statistic.length for statistic in prepared.statistics.values())
-    return preparation.honest_discreteness(used.noise_units, values, n_owners, n_colluding)[1]
+    units = used.noise_units if least_units is None else least_units
+    return preparation.honest_discreteness(units, values, n_owners, n_colluding)[1]
 
 
 def effective_multiplier(
@@ -33,11 +40,22 @@ def effective_multiplier(
     used: Encryption,
     n_owners: int,
     n_colluding: int,
+    rounds: Rounds | None = None,
 ) -> float:
-    """Noise over sensitivity, both in units of the sums, as the accountant may take it."""
-    shrink = preparation.honest_discreteness(used.noise_units, 1, n_owners, n_colluding)[0]
-    noise = used.noise_units * output_norm(problem, used, n_owners) / used.output_scale
-    return noise / certificate.sensitivity * shrink
+    """Noise over sensitivity, both in units of the sums, as the accountant may take it.
+
+    Where rounds have several steps the least of theirs counts, each over its own S.
+    """
+    noises = [(used.noise_units, used.output_scale, 1.0)]
+    if rounds:
+        figures = rounds.noise_units, rounds.noise_scales, rounds.contributions
+        noises = [*zip(*figures, strict=True)]
+    norm = output_norm(problem, used, n_owners) / certificate.sensitivity
+    shrink = preparation.honest_discreteness
+    return min(
+        units * norm / (scale * s) * shrink(units, 1, n_owners, n_colluding)[0]
+        for units, scale, s in noises
+    )
 
 
 def check_plan(plan: TrainingPlan) -> None:
@@ -62,12 +80,15 @@ def check_plan(plan: TrainingPlan) -> None:
 def _require_sound(plan: TrainingPlan) -> None:
     certificate, guarantee = plan.certificate, plan.guarantee
     _require_counts(plan)
+    require_rounds(plan)
     _require_fitting_schema(plan)
     _require_possible(plan)
     factor = RELATION_FACTOR[certificate.neighboring]
     sensitivity = factor * (1 + certificate.row_slack) + certificate.error
     owners = (guarantee.n_owners, guarantee.n_colluding)
-    multiplier = effective_multiplier(plan.problem, certificate, plan.encryption, *owners)
+    multiplier = effective_multiplier(
+        plan.problem, certificate, plan.encryption, *owners, plan.rounds
+    )
     _require_sound_statistics(plan)
     delta = math.inf
     if 0 < guarantee.noise_multiplier < math.inf:
@@ -117,6 +138,8 @@ def _covered(plan: TrainingPlan) -> bool:
     """Whether tables hold what weights within their norms can reach, and rows contribute there."""
     problem, certificate, optimizer = plan.problem, plan.certificate, plan.optimizer
     b, outputs = problem.intercept_column, problem.n_outputs
+    if plan.rounds:
+        return covered(plan)
     residual = max(p.residual_bound() for p in certificate.polynomials)
     longest, most = certificate.polynomials[-1].radius, certificate.contributions[-1]
     if not problem.hidden_units:

@@ -59,7 +59,8 @@ class Request:
     """What a user asks for; "auto" where the plan decides.
 
     Attributes are those of `EncryptedDPLogisticRegression` under the same names; `class_weight`
-    has a weight for every class, in their order, or is empty.
+    has a weight for every class, in their order, or is empty, and `steps_per_round` is zero for a
+    single round.
     """
 
     epsilon: float
@@ -79,6 +80,7 @@ class Request:
     momentum: float | str
     averaging: float | str
     neighboring: str
+    steps_per_round: int = 1
 
 
 def resolve(

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from numbers import Integral
 
 from ..crypto.parameters import CKKSParameters
 from ..exceptions import InfeasiblePlan
-from ..plan import Certificate, Encryption, Guarantee, Preparation, Problem, TrainingPlan
+from ..plan import Certificate, Guarantee, TrainingPlan
 from ..privacy import accounting
 from ..privacy.sensitivity import RELATION_FACTOR, row_norm
 from . import defaults, encryption, network_defaults, preparation
 from .checks import MAX_FLOODING, check_plan, discreteness, effective_multiplier
 from .defaults import Request
+from .levelled_plan import make_levelled_plan
 from .network_defaults import NetworkRequest
 from .tables import linear_tables, network_tables
 
@@ -81,6 +81,13 @@ def make_plan(
             f"got epsilon={request.epsilon} and delta={request.delta}."
         )
     of_network = isinstance(request, NetworkRequest)
+    if not of_network and request.steps_per_round != 1:
+        if context is not None:
+            raise ValueError(
+                "context must be 'auto' where the evaluator takes several steps alone: the plan "
+                "chooses a prime for every product."
+            )
+        return make_levelled_plan(request, counts, MAX_ERROR, request.delta * FAILURE_SHARE)
     resolve = network_defaults.resolve if of_network else defaults.resolve
     problem, recipe, optimizer, network = resolve(request, n_samples, n_features, n_classes)
     spare = request.delta * (1 - accounting.DELTA_SHARE)
@@ -108,7 +115,9 @@ def make_plan(
         context,
     )
     bounds, owners = chosen.bounds, (n_owners, n_colluding)
-    prepared = _prepared(request, problem, recipe, chosen.encryption, single, owners)
+    prepared = preparation.prepared_statistics(
+        recipe, problem, request.neighboring, chosen.encryption, single, owners
+    )
     told = sum(
         preparation.flooding(statistic, chosen.encryption, *owners, failure)
         for statistic in prepared.statistics.values()
@@ -155,27 +164,3 @@ def make_plan(
     )
     check_plan(plan)
     return plan
-
-
-def _prepared(
-    request: Request | NetworkRequest,
-    problem: Problem,
-    recipe: defaults.Recipe,
-    used: Encryption,
-    single: float,
-    owners: tuple[int, int],
-) -> Preparation:
-    """The statistics of the recipe, with their grids and noise."""
-    statistics = {
-        name: preparation.choose(
-            name,
-            problem,
-            recipe.preparation.box,
-            request.neighboring,
-            used,
-            single / math.sqrt(share),
-            *owners,
-        )
-        for name, share in recipe.shares.items()
-    }
-    return replace(recipe.preparation, **statistics)

@@ -10,8 +10,9 @@ from scipy.special import ndtri
 from ..crypto import errors
 from ..crypto.parameters import Ring
 from ..exceptions import InfeasiblePlan
-from ..plan import Encryption, Problem, Statistic
+from ..plan import Encryption, Preparation, Problem, Statistic
 from ..privacy import accounting, statistics
+from .defaults import Recipe
 
 MIN_GRID_BITS, MAX_GRID_BITS = 4, 40
 # Integers up to here are encoded exactly, and their sums are exact in floating point.
@@ -112,3 +113,39 @@ def flooding(
     error = errors.fresh_error(ring, 1, not used.symmetric) * math.sqrt(n_owners)
     told = -float(ndtri(failure / (2 * statistic.length))) * error / statistic.noise_units
     return statistic.length / 2 * told**2
+
+
+def prepared_statistics(
+    recipe: Recipe,
+    problem: Problem,
+    neighboring: str,
+    used: Encryption,
+    single: float,
+    owners: tuple[int, int],
+) -> Preparation:
+    """The statistics of a recipe, with their grids and noise.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        Shares of the run's mu^2, and the rest of the preparation.
+    problem, neighboring, used
+        Parts of the plan.
+    single : float
+        The noise multiplier of a single release that spends everything.
+    owners : (int, int)
+        Owners, and how many of them may collude.
+    """
+    chosen = {
+        name: choose(
+            name,
+            problem,
+            recipe.preparation.box,
+            neighboring,
+            used,
+            single / math.sqrt(share),
+            *owners,
+        )
+        for name, share in recipe.shares.items()
+    }
+    return replace(recipe.preparation, **chosen)

@@ -67,4 +67,4 @@ class Account:
             return
         seeded = self._seeded and spent
         squared_mu = math.inf if seeded else self._plan.squared_mu_of(spent)
-        self._ledger.settle(self._token, len(spent), squared_mu)
+        self._ledger.settle(self._token, self._plan.n_releases_of(spent), squared_mu)

@@ -56,7 +56,7 @@ class FolderCheckpoint(Checkpoint):
         if not self._place.exists("keys.skfhe"):
             return None
         data = self._place.read("keys.skfhe")
-        messages.unpack(data, "evaluation keys", self._digest, 1)
+        messages.unpack(data, "evaluation keys", self._digest)
         self._read_keys = StoredMessage.known(self._place, "keys.skfhe", data)
         return data
 

@@ -26,7 +26,7 @@ class StepRecord:
     Attributes
     ----------
     gradient_norm : float
-        Norm of the noised mean gradient.
+        Norm of the noised mean gradient, or of what a round of several steps moves weights by.
     weight_norm : float
         Norm of the weights (for rows of norm one) after the step.
     interval : float
@@ -82,7 +82,7 @@ class Course:
     @property
     def done(self) -> bool:
         """Whether every step has been taken."""
-        return self.step == self._plan.optimizer.max_iter
+        return self.step == self._plan.visits
 
     def take(self, name: str | int, coefficients: NDArray, certified: Certified | None) -> None:
         """Go on with a release.
@@ -99,7 +99,7 @@ class Course:
         if isinstance(name, str):
             self._prepare(name, coefficients)
         else:
-            sums = self.model.sums(coefficients / self._plan.encryption.output_scale, certified)
+            sums = self.model.sums(coefficients / self.model.release.scale, certified)
             self._advance(sums, certified)
 
     def _prepare(self, name: str, coefficients: NDArray) -> None:
@@ -115,7 +115,7 @@ class Course:
         self.optimizer.update(gradient_sum)
         self.records.append(
             StepRecord(
-                gradient_norm=self.model.norm(gradient_sum) / self._plan.problem.n_samples,
+                gradient_norm=self.model.mean_norm(gradient_sum),
                 weight_norm=self.model.norm(self.optimizer.point),
                 interval=certified.interval,
                 contribution=certified.contribution,
@@ -128,7 +128,6 @@ class Course:
         """The model to release, after the last step."""
         if not self.done:
             raise PlanMismatch(
-                f"the model is released after all {self._plan.optimizer.max_iter} steps, "
-                f"{self.step} are done."
+                f"the model is released after all {self._plan.visits} steps, {self.step} are done."
             )
         return self.model.released(self.frame, self.optimizer.result())

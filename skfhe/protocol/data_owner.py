@@ -306,7 +306,7 @@ class DataOwner:
         if self.plan.preparation.curvature:
             curvature = (self.statistic("curvature", X),)
         shards = tuple(self.shards(X, targets))
-        noise = tuple(self.noise(step) for step in range(self.plan.optimizer.max_iter))
+        noise = tuple(self.noise(step) for step in range(self.plan.visits))
         n_samples = sum(shard.n_samples for shard in shards)
         return EncryptedDataset(self.plan.digest, n_samples, shards, (noise,), curvature)
 
@@ -341,24 +341,28 @@ class DataOwner:
         OwnerFolder(self, folder).fill(rows_of(X, targets))
 
     def noise(self, step: int) -> bytes:
-        """This owner's share of the noise of one step, encrypted; each step only once.
+        """This owner's share of the noise of one visit, encrypted; each only once.
 
-        Discrete Gaussian noise of variance sigma^2/(M - c) on every plaintext coefficient,
-        whether it carries an output or not.
+        Discrete Gaussian noise of variance sigma^2/(M - c) on every plaintext coefficient that is
+        released, whether it carries an output or not; where a round has several steps, one vector
+        for each.
 
         Raises
         ------
         PlanMismatch
             If noise for this step was made before: the same run and step never get two.
         """
-        used, max_iter = self.plan.encryption, self.plan.optimizer.max_iter
-        if not 0 <= step < max_iter:
-            raise PlanMismatch(f"the plan has steps 0 to {max_iter - 1}, got {step}.")
+        visits, size = self.plan.visits, self.plan.encryption.poly_modulus_degree
+        if not 0 <= step < visits:
+            raise PlanMismatch(f"the plan has steps 0 to {visits - 1}, got {step}.")
         self._use(step)
-        sigma = self._share(used.noise_units)
-        values = discrete_gaussian(sigma, used.poly_modulus_degree, self._random_bytes)
-        ciphertext = self._encryptor.encrypt_integers(values, used.output_scale, 0)
-        return self._noise_message("noise", [ciphertext], step=step)
+        sections = []
+        for form in self._model.noise:
+            values, sigma = np.zeros(size, dtype=np.int64), self._share(form.units)
+            places = np.arange(size) if form.positions is None else form.positions
+            values[places] = discrete_gaussian(sigma, len(places), self._random_bytes)
+            sections.append(self._encryptor.encrypt_integers(values, form.scale, form.level))
+        return self._noise_message("noise", sections, step=step)
 
     def _share(self, noise_units: int) -> int:
         """sigma of this owner's noise: the least integer with sigma^2 (M - c) >= noise_units^2."""

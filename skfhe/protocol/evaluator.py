@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 from ..circuits.running import RunningSums
-from ..crypto.backend import Scheme
+from ..crypto.backend import Ciphertext, Scheme
 from ..exceptions import MessageError, PlanMismatch
 from ..plan import TrainingPlan
 from . import messages
@@ -31,8 +31,9 @@ class Evaluator:
     ----------
     plan : TrainingPlan
         The plan that all parties agreed on.
-    evaluation_keys : bytes
-        The key holder's message with relinearisation and automorphism keys.
+    evaluation_keys : bytes or iterable of bytes
+        The key holder's message with relinearisation and automorphism keys; or several that
+        have them in order, each of which is loaded before the next is asked for.
     scheme : Scheme, optional
         The backend; by default the encrypted one.
     checkpoint : Checkpoint, optional
@@ -54,7 +55,7 @@ class Evaluator:
     def __init__(
         self,
         plan: TrainingPlan,
-        evaluation_keys: bytes,
+        evaluation_keys: bytes | Iterable[bytes],
         scheme: Scheme | None = None,
         *,
         checkpoint: Checkpoint | None = None,
@@ -64,14 +65,12 @@ class Evaluator:
     ):
         self.plan = plan
         self._model = model_of(plan)
-        header, (keys,) = messages.unpack(
-            evaluation_keys, "evaluation keys", plan.digest, n_sections=1
-        )
-        self._run = messages.run_of(header)
+        self._run = ""
         self._scheme = scheme or plan_scheme(plan)
-        self._backend = self._scheme.evaluator(keys)
+        self._backend = self._scheme.evaluator(self._each_key(evaluation_keys))
         self._checkpoint = checkpoint or Checkpoint()
-        self._keys = self._checkpoint.keep_keys(evaluation_keys)
+        whole = isinstance(evaluation_keys, bytes)
+        self._keys = self._checkpoint.keep_keys(evaluation_keys) if whole else b""
         self._n_jobs = n_jobs
         self._cache_bytes = cache_bytes
         self._worker = Worker(plan, self._backend, self._run, cache_bytes)
@@ -85,6 +84,17 @@ class Evaluator:
 
     def __reduce__(self):
         raise TypeError("an evaluator does not pickle; build one from the evaluation keys.")
+
+    def _each_key(self, evaluation_keys: bytes | Iterable[bytes]) -> Iterator[memoryview]:
+        """The keys, all of one run, which is the evaluator's from then on."""
+        whole = isinstance(evaluation_keys, bytes)
+        for message in (evaluation_keys,) if whole else evaluation_keys:
+            header, keys = messages.unpack(message, "evaluation keys", self.plan.digest)
+            run = messages.run_of(header)
+            if self._run not in ("", run):
+                raise PlanMismatch("the evaluation keys belong to different runs.")
+            self._run = run
+            yield from keys
 
     def load(self, rows: Iterable[bytes | Shard]) -> None:
         """Take in encrypted rows, once for all steps.
@@ -230,12 +240,12 @@ class Evaluator:
             and all(type(i) is int and 0 <= i < n for i, n in zip(indices, sizes, strict=True))
         ):
             raise PlanMismatch("the weights name an entry that the plan's tables lack.")
-        shares = self._shares("noise", noise, 1, step=self._next_step)
-        scale = self.plan.encryption.output_scale
-        noises = [self._backend.load_fresh(share, scale, 0) for (share,) in shares]
-        total = self._sums(tuple(indices), tuple(map(bytes, sections))).merged()
-        for one in noises:
-            total = self._backend.add(total, one)
+        noises = self._noises(noise)
+        if self.plan.rounds:
+            total = self._worker.round(self._shards, sections, noises)
+        else:
+            total = self._sums(tuple(indices), tuple(map(bytes, sections))).merged()
+            total = self._backend.add(total, *noises)
         reply = messages.pack(
             "gradient",
             digest,
@@ -247,6 +257,18 @@ class Evaluator:
         self._checkpoint.keep("step", reply)
         self._next_step += 1
         return reply
+
+    def _noises(self, noise: Sequence[bytes]) -> list[Ciphertext]:
+        """All owners' noise for the next step, added up vector by vector."""
+        forms = self._model.noise
+        totals: list[Ciphertext] = []
+        for sections in self._shares("noise", noise, len(forms), step=self._next_step):
+            loaded = [
+                self._backend.load_fresh(section, form.scale, form.level)
+                for section, form in zip(sections, forms, strict=True)
+            ]
+            totals = [*map(self._backend.add, totals, loaded)] if totals else loaded
+        return totals
 
     def _kept(self, name: str, kind: str) -> tuple[bytes, dict[str, Any]] | None:
         """The last answer of a name, with its header, so that no noise is used twice."""

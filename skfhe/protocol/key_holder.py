@@ -89,7 +89,7 @@ class KeyHolder:
         self._state.take(plan)
         self._turn = threading.RLock()
         self.run = self._state.run
-        self.releases = ReleaseLedger(plan.guarantee.n_releases)
+        self.releases = ReleaseLedger(plan.visits + len(plan.preparation.statistics))
         self.noise_seeded = False
         self._course = Course(plan)
         self._answered: set[str] = set()
@@ -155,25 +155,34 @@ class KeyHolder:
             plan=self.plan.digest,
             prepared=tuple(name for name in statistics if name not in left),
             step=self._course.step,
-            n_steps=self.plan.optimizer.max_iter,
+            n_steps=self.plan.visits,
             done=self.done,
             burned=self._encryptor is None,
         )
 
     def evaluation_keys(self) -> bytes:
         """Relinearisation and automorphism keys, for the evaluator."""
-        return self._published("evaluation keys", lambda: self._keys.evaluation_keys())
+        return self._published("evaluation keys", lambda: [*self._keys.evaluation_keys()])
+
+    def each_evaluation_key(self) -> Iterator[bytes]:
+        """The same in a message for every key, made as they are asked for and kept nowhere.
+
+        For an evaluator in the same process: in a large ring all keys take gigabytes.
+        """
+        self._alive()
+        for key in self._keys.evaluation_keys():
+            yield messages.pack("evaluation keys", self.plan.digest, [key], run=self.run)
 
     def public_key(self) -> bytes:
         """The encryption key, for data owners."""
-        return self._published("public key", lambda: self._keys.public_key())
+        return self._published("public key", lambda: [self._keys.public_key()])
 
-    def _published(self, kind: str, make: Callable[[], bytes]) -> bytes:
+    def _published(self, kind: str, make: Callable[[], list[bytes]]) -> bytes:
         """A message of keys: the same again where the state keeps it."""
         data = self._state.kept(kind)
         if data is None:
             self._alive()
-            data = messages.pack(kind, self.plan.digest, [make()], run=self.run)
+            data = messages.pack(kind, self.plan.digest, make(), run=self.run)
             self._state.keep(kind, data)
         return data
 
@@ -204,10 +213,10 @@ class KeyHolder:
         statistic = self.plan.preparation.statistics[name]
         n_sections = statistic.n_ciphertexts(self.plan.encryption.poly_modulus_degree)
         sections, release = self._unpack(reply, "statistics", n_sections, name, name=name)
-        unit = largest(name, self.plan.problem, statistic.grid_bits)
+        most = self.plan.problem.n_samples * largest(name, self.plan.problem, statistic.grid_bits)
         level, noise = self.plan.encryption.product_level, statistic.noise_units
         with self._burning_on_failure():
-            values = self._decrypt(release, sections, level, 1.0, unit, noise)
+            values = self._decrypt(release, sections, level, 1.0, most, noise)
             self._take(release, values, None)
 
     def frame(self) -> bytes:
@@ -279,10 +288,8 @@ class KeyHolder:
         sections, release = self._unpack(reply, "gradient", 1, step, step=step)
         if self._certified is None:
             raise PlanMismatch(f"step {step} has not begun: send weights() first.")
-        scale, noise = self.plan.encryption.output_scale, self.plan.encryption.noise_units
-        unit = scale / self._course.model.output_norm
         with self._burning_on_failure():
-            values = self._decrypt(release, sections, 0, scale, unit, noise)
+            values = self._decrypt(release, sections, 0, *self._course.model.release)
             self._take(release, values, self._certified)
         if self.done:
             self.burn()
@@ -352,19 +359,19 @@ class KeyHolder:
         ciphertexts: list[memoryview],
         level: int,
         scale: float,
-        unit: float,
+        most: float,
         noise_units: float,
     ) -> NDArray:
         """Pay for a release, then decrypt it: coefficients of all its ciphertexts.
 
-        Every row contributes at most a unit, and noise stays within a dozen deviations; whatever
-        exceeds them both is refused.
+        Data give at most so much, and noise stays within a dozen deviations; whatever exceeds
+        them both is refused.
         """
         self.releases.spend(release.name, release.request)
         self._state.begin(release)
         values = np.concatenate([self._keys.decrypt(one, level, scale) for one in ciphertexts])
         noise = noise_units * self.plan.guarantee.noise_excess
-        if np.max(np.abs(values)) > 1.1 * self.plan.problem.n_samples * unit + 12 * noise:
+        if np.max(np.abs(values)) > 1.1 * most + 12 * noise:
             name = release.name if isinstance(release.name, str) else f"step {release.name}"
             raise KeyBurned(
                 f"{name} decrypted to something that no data within the plan's row bound can "

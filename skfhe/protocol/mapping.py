@@ -172,7 +172,7 @@ def _resident(step: Step) -> Worker:
     if step.identity not in _RESIDENTS:
         _RESIDENTS.clear()
         plan = TrainingPlan.from_json(step.plan)
-        header, (keys,) = messages.unpack(read(step.keys), "evaluation keys", plan.digest, 1)
+        header, keys = messages.unpack(read(step.keys), "evaluation keys", plan.digest)
         backend, run = plan_scheme(plan, step.backend).evaluator(keys), messages.run_of(header)
         _RESIDENTS[step.identity] = Worker(plan, backend, run, step.cache_bytes)
     return _RESIDENTS[step.identity]

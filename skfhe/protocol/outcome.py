@@ -97,7 +97,7 @@ def unpack_outcome(data: bytes, plan: TrainingPlan, run: str | None = None) -> R
         numbers = [value for record in records for value in vars(record).values()]
         sound = (
             type(header["guaranteed"]) is bool
-            and len(records) == plan.optimizer.max_iter
+            and len(records) == plan.visits
             and all(type(value) in (int, float) and math.isfinite(value) for value in numbers)
             and all(np.isfinite(array).all() for array in arrays)
         )

@@ -60,7 +60,7 @@ class OwnerFolder:
         shards = [*owner.shards(source, folder=place.url)]
         noise = [
             self._noised(noise_file(step), "noise", partial(owner.noise, step))
-            for step in range(owner.plan.optimizer.max_iter)
+            for step in range(owner.plan.visits)
         ]
         write_manifest(
             place,

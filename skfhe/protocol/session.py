@@ -142,8 +142,8 @@ def run_session(
     random_bytes : callable
         Source of the noise's randomness.
     n_jobs : int, optional
-        Processes that steps are spread over; with several, encrypted rows and evaluation keys
-        lie in a temporary folder meanwhile.
+        Processes that steps are spread over, if each is a visit to the key holder; with several,
+        encrypted rows and evaluation keys lie in a temporary folder meanwhile.
     verbose : int
         1 shows a progress bar with the time left.
 
@@ -152,9 +152,10 @@ def run_session(
     outcome : Outcome
         Released weights, safe records, costs.
     """
+    n_jobs = 1 if key_holder.plan.rounds else n_jobs
     with key_holder, _scratch(n_jobs) as folder:
         with costs.phase("keys"):
-            evaluator = make_evaluator(key_holder, costs, folder=folder, n_jobs=n_jobs)
+            evaluator = _own_evaluator(key_holder, costs, folder, n_jobs)
         owner = DataOwner(
             key_holder.plan, key_holder.encryptor(), key_holder.run, random_bytes=random_bytes
         )
@@ -265,6 +266,21 @@ def make_evaluator(
         n_jobs=n_jobs,
         cache_bytes=cache_bytes,
     )
+
+
+def _own_evaluator(
+    key_holder: KeyHolder, costs: Costs, folder: str | None, n_jobs: int | None
+) -> Evaluator:
+    """An evaluator in the key holder's process; unless others read them, keys come one by one."""
+    if folder is not None:
+        return make_evaluator(key_holder, costs, folder=folder, n_jobs=n_jobs)
+
+    def counted() -> Iterator[bytes]:
+        for message in key_holder.each_evaluation_key():
+            costs.key_bytes += len(message)
+            yield message
+
+    return Evaluator(key_holder.plan, counted(), key_holder.scheme)
 
 
 def train(

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..circuits.arithmetic import Arithmetic
 from ..circuits.running import RunningSums
-from ..crypto.backend import Loader
+from ..crypto.backend import Ciphertext, Loader
 from ..plan import TrainingPlan
 from . import messages
 from .manifest import Shard
@@ -96,6 +96,24 @@ class Worker:
         for shard in shards:
             sums.add(self.chunk(shard))
         return sums
+
+    def round(
+        self, shards: Sequence[Shard], weights: Sequence[bytes], noises: Sequence[Ciphertext]
+    ) -> Ciphertext:
+        """A whole round of steps over all shards.
+
+        Parameters
+        ----------
+        shards : sequence of Shard
+            All of them.
+        weights : sequence of bytes
+            The encrypted weights that it starts from; none for zeros.
+        noises : sequence of Ciphertext
+            All owners' noise, for every step.
+        """
+        loaded = [self._backend.load_fresh(section, *self._fresh) for section in weights]
+        chunks = map(self.chunk, shards)
+        return self._model.round(self._arithmetic, chunks, loaded, noises)
 
     def empty(self, indices: Sequence[int], weights: Sequence[bytes]) -> RunningSums:
         """Sums over nothing yet, for the totals of others."""

@@ -106,10 +106,10 @@ def largest_answer(plan: TrainingPlan, name: str) -> int:
         return _message(1, _ciphertext(plan, primes - 1))
     if name == "evaluation_keys":
         # One key for relinearisation and one for every automorphism, an encryption for every data
-        # prime each; and an index with a place for every odd element.
+        # prime each; and every one an index with a place for every odd element.
         size = (primes - 1) * _ciphertext(plan, primes - 1)
         index = 16 * plan.encryption.poly_modulus_degree
-        return _message(1, (1 + len(model.elements)) * size + index)
+        return _message(1 + len(model.elements), size + index)
     if name == "weights":
         return _message(model.n_weights, _ciphertext(plan, primes - 2))
     if name == "frame":
@@ -117,7 +117,7 @@ def largest_answer(plan: TrainingPlan, name: str) -> int:
     if name == "outcome":
         inputs, units, outputs = problem.n_columns, problem.hidden_units, problem.n_outputs
         weights = inputs * (units or outputs) + (units + 1) * outputs
-        return _message(4, 32 * weights) + _RECORD * plan.optimizer.max_iter
+        return _message(4, 32 * weights) + _RECORD * plan.visits
     return LARGEST_PLAN if name == "plan" else LARGEST_STATUS
 
 

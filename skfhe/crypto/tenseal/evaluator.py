@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 import numpy as np
@@ -23,18 +22,25 @@ class TensealEvaluator:
     ----------
     ring : Ring
         The checked parameters.
-    evaluation_keys : bytes
-        What the key holder's `evaluation_keys` returned.
+    evaluation_keys : iterable of bytes
+        What the key holder's `evaluation_keys` gave, in order; each is loaded before the next is
+        asked for.
+
+    Raises
+    ------
+    MessageError
+        If there are no keys, or one of them is malformed.
     """
 
-    def __init__(self, ring: Ring, evaluation_keys: bytes):
+    def __init__(self, ring: Ring, evaluation_keys: Iterable[bytes]):
         self.ring = ring
         context = seal_context(ring)
-        if len(evaluation_keys) < 8:
-            raise MessageError("these bytes are no evaluation keys: too short.")
-        split = 8 + struct.unpack("<Q", evaluation_keys[:8])[0]
-        self._relinearisation = load(seal.RelinKeys(), ring, evaluation_keys[8:split])
-        self._automorphisms = load(seal.GaloisKeys(), ring, evaluation_keys[split:])
+        keys = iter(evaluation_keys)
+        first = next(keys, None)
+        if first is None:
+            raise MessageError("there are no evaluation keys.")
+        self._relinearisation = load(seal.RelinKeys(), ring, first)
+        self._automorphisms = [load(seal.GaloisKeys(), ring, key) for key in keys]
         self._evaluator = seal.Evaluator(context)
         self._encoder = seal.CKKSEncoder(context)
         self._scratch = seal.Ciphertext()
@@ -115,16 +121,40 @@ class TensealEvaluator:
         moved.scale = 2 * a.scale
         return moved
 
+    def automorphism(self, a: seal.Ciphertext, element: int) -> seal.Ciphertext:
+        return self._call("apply_galois", a, element, self._key_of(element))
+
+    def _key_of(self, element: int) -> seal.GaloisKeys:
+        """The key of a Galois element; SEAL refuses any that lacks it."""
+        fitting = (keys for keys in self._automorphisms if keys.has_key(element))
+        return next(fitting, seal.GaloisKeys())
+
     def add_image(self, a: seal.Ciphertext, element: int) -> seal.Ciphertext:
-        moved = self._call("apply_galois", a, element, self._automorphisms)
+        moved = self.automorphism(a, element)
         return self._call("add", moved, a, into=moved)
+
+    def scaled(self, a: seal.Ciphertext, factor: float) -> seal.Ciphertext:
+        copy = ("negate",) if factor < 0 else ("mod_switch_to", a.parms_id())
+        result = self._call(copy[0], a, *copy[1:])
+        result.scale = a.scale / abs(factor)
+        return result
+
+    def split(
+        self, a: seal.Ciphertext, power: int, element: int
+    ) -> tuple[seal.Ciphertext, seal.Ciphertext]:
+        moved = self.automorphism(a, element)
+        odd = self._call("sub", a, moved)
+        self._call("add", moved, a, into=moved)
+        odd = self.multiply_monomial(odd, -power)
+        moved.scale = odd.scale = 2 * a.scale
+        return moved, odd
 
     def merge(
         self, a: seal.Ciphertext, b: seal.Ciphertext, power: int, element: int
     ) -> seal.Ciphertext:
         shifted = self.multiply_monomial(b, power)
         moved = self._call("sub", a, shifted)
-        self._call("apply_galois", moved, element, self._automorphisms, into=moved)
+        self._call("apply_galois", moved, element, self._key_of(element), into=moved)
         self._call("add", shifted, a, into=shifted)
         self._call("add", shifted, moved, into=shifted)
         shifted.scale = 2 * a.scale

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import struct
+from collections.abc import Iterator
 
 import numpy as np
 import tenseal.sealapi as seal
@@ -47,11 +47,10 @@ class TensealKeys:
     def __reduce__(self):
         raise TypeError("secret keys do not pickle; send evaluation_keys() or public_key().")
 
-    def evaluation_keys(self) -> bytes:
-        generator = self._alive()
-        relinearisation = save(generator.create_relin_keys())
-        automorphisms = save(generator.create_galois_keys(list(self._elements)))
-        return struct.pack("<Q", len(relinearisation)) + relinearisation + automorphisms
+    def evaluation_keys(self) -> Iterator[bytes]:
+        yield save(self._alive().create_relin_keys())
+        for element in self._elements:
+            yield save(self._alive().create_galois_keys([element]))
 
     def public_key(self) -> bytes:
         key = seal.PublicKey()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import tenseal.sealapi as seal
 
@@ -33,7 +33,7 @@ class TensealScheme:
     def restore(self, elements: Sequence[int], secret: bytes) -> TensealKeys:
         return TensealKeys(self.ring, tuple(elements), secret)
 
-    def evaluator(self, evaluation_keys: bytes) -> TensealEvaluator:
+    def evaluator(self, evaluation_keys: Iterable[bytes]) -> TensealEvaluator:
         return TensealEvaluator(self.ring, evaluation_keys)
 
     def encryptor(self, public_key: bytes) -> TensealEncryptor:

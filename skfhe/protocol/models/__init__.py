@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from ...plan import TrainingPlan
 from .base import Certified, Model, Plain
+from .levelled import LevelledModel
 from .linear import LinearModel
 from .network import NetworkModel, ReleasedNetwork
 
 __all__ = [
     "Certified",
+    "LevelledModel",
     "LinearModel",
     "Model",
     "NetworkModel",
@@ -20,4 +22,6 @@ __all__ = [
 
 def model_of(plan: TrainingPlan) -> Model:
     """The model that a plan trains."""
+    if plan.rounds:
+        return LevelledModel(plan)
     return NetworkModel(plan) if plan.problem.hidden_units else LinearModel(plan)

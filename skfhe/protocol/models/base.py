@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ...circuits.arithmetic import Arithmetic
 from ...circuits.running import RunningSums
 from ...crypto.backend import Ciphertext
-from ...plan import Problem
+from ...plan import Problem, TrainingPlan
 from ...privacy.frame import Frame
 
 Weights = Any
@@ -35,6 +35,43 @@ class Plain(NamedTuple):
     slots: NDArray[np.complex128]
     scale: float
     level: int
+
+
+class NoiseForm(NamedTuple):
+    """The noise that a visit needs for one vector.
+
+    Attributes
+    ----------
+    units : int
+        sigma of all owners' noise, in integer units of a coefficient.
+    scale, level : float, int
+        Of its ciphertext.
+    positions : ndarray of int, or None
+        The coefficients that carry it; None for all of them.
+    """
+
+    units: int
+    scale: float
+    level: int
+    positions: NDArray | None = None
+
+
+class ReleaseForm(NamedTuple):
+    """What the key holder decrypts of a visit.
+
+    Attributes
+    ----------
+    scale : float
+        Of the ciphertext, at the base level.
+    most : float
+        The largest coefficient that data can give, in integer units.
+    noise_units : float
+        sigma of the noise on it.
+    """
+
+    scale: float
+    most: float
+    noise_units: float
 
 
 @dataclass(frozen=True)
@@ -97,8 +134,10 @@ class Model(Protocol):
         Ciphertexts in a message of weights.
     tables : tuple of int
         Entries of the plan's tables that `Certified.indices` are of.
-    output_norm : float
-        L2 norm of sums over that of scaled coefficients.
+    noise : tuple of NoiseForm
+        What owners add to a visit's vectors.
+    release : ReleaseForm
+        What is decrypted of it.
     """
 
     elements: tuple[int, ...]
@@ -107,7 +146,8 @@ class Model(Protocol):
     sections: tuple[tuple[float, int], ...]
     n_weights: int
     tables: tuple[int, ...]
-    output_norm: float
+    noise: tuple[NoiseForm, ...]
+    release: ReleaseForm
 
     def pack(self, rows: NDArray, targets: NDArray) -> list[Plain]:
         """One chunk of stored rows and class indices, as an owner encrypts it."""
@@ -143,6 +183,17 @@ class Model(Protocol):
 
     def norm(self, weights: Weights) -> float:
         """L2 norm over all weights."""
+
+    def mean_norm(self, gradient: Weights) -> float:
+        """L2 norm of the mean of what `sums` gives."""
+
+
+def single_forms(plan: TrainingPlan, output_norm: float) -> tuple[tuple[NoiseForm], ReleaseForm]:
+    """Noise and release of a model that releases every step's gradient sum over S."""
+    used = plan.encryption
+    most = plan.problem.n_samples * used.output_scale / output_norm
+    noise = (NoiseForm(used.noise_units, used.output_scale, 0),)
+    return noise, ReleaseForm(used.output_scale, most, used.noise_units)
 
 
 def require_shapes(arrays: Sequence[NDArray], shapes: Sequence[tuple[int, ...]]) -> None:

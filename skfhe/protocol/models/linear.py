@@ -17,7 +17,7 @@ from ...privacy.frame import Frame
 from ...privacy.sensitivity import contribution_bound, least_contributions, reach
 from ..discriminant import Discriminant
 from ..optimizer import ProjectedNesterov, make_optimizer
-from .base import Certified, Plain, one_hot, require_shapes
+from .base import Certified, Plain, one_hot, require_shapes, single_forms
 
 
 class LinearModel:
@@ -42,7 +42,7 @@ class LinearModel:
         )
         self.n_weights = self.layout.groups
         self.tables = len(plan.certificate.polynomials), len(plan.certificate.contributions)
-        self.output_norm = self.layout.output_norm
+        self.noise, self.release = single_forms(plan, self.layout.output_norm)
         self._least = least_contributions(
             plan.certificate.polynomials, plan.problem.intercept_column
         )
@@ -109,6 +109,9 @@ class LinearModel:
         problem = self._plan.problem
         require_shapes(arrays, [(problem.n_columns, problem.n_outputs)])
         return arrays[0]
+
+    def mean_norm(self, gradient: NDArray) -> float:
+        return self.norm(gradient) / self._plan.problem.n_samples
 
     def norm(self, weights: NDArray) -> float:
         return float(np.linalg.norm(weights))

@@ -30,7 +30,7 @@ from ..network_optimizer import (
     NetworkPoint,
     NetworkSteps,
 )
-from .base import Certified, Plain, one_hot, require_shapes
+from .base import Certified, Plain, one_hot, require_shapes, single_forms
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class NetworkModel:
         )
         self.n_weights = self.layout.n_weights
         self.tables = len(plan.certificate.polynomials), len(plan.certificate.contributions)
-        self.output_norm = rows.output_norm
+        self.noise, self.release = single_forms(plan, rows.output_norm)
 
     def pack(self, rows: NDArray, targets: NDArray) -> list[Plain]:
         """Labels per output, then the presence, then the rows."""
@@ -185,6 +185,9 @@ class NetworkModel:
         centre, scale, hidden, output = arrays
         frame = Frame(centre, scale, problem.intercept_column, problem.shorten_intercept)
         return ReleasedNetwork(frame, NetworkPoint(hidden, output))
+
+    def mean_norm(self, gradient: NetworkGradient) -> float:
+        return self.norm(gradient) / self._plan.problem.n_samples
 
     def norm(self, weights: NetworkPoint) -> float:
         return math.hypot(np.linalg.norm(weights.hidden), np.linalg.norm(weights.output))

@@ -1,0 +1,99 @@
+"""Whether the certificate of a plan's rounds follows from its own figures."""
+
+from __future__ import annotations
+
+import math
+
+from ..exceptions import PlanMismatch
+from ..packing import output_norm
+from ..plan import TrainingPlan
+from ..privacy.sensitivity import RELATION_FACTOR, row_norm
+from ..privacy.trajectory import Noise
+from .schedule import ERROR_ROOM, Setting, contributions_of, reaches_of
+
+# Figures are recomputed on another machine: a few last digits may differ.
+_ROUNDING = 1e-9
+# 2E of a step may be so much of the sensitivity, as the certificate allows for errors.
+_MOST_ERROR = 2 * ERROR_ROOM
+
+
+def require_rounds(plan: TrainingPlan) -> None:
+    """Refuse rounds whose lists do not fit each other or the plan, before they are computed with.
+
+    Raises
+    ------
+    PlanMismatch
+        If so.
+    """
+    rounds, used = plan.rounds, plan.encryption
+    if rounds is None:
+        return
+    k, problem, last = rounds.steps, plan.problem, len(used.primes) - 1
+    lists = (
+        rounds.contributions,
+        rounds.noise_levels,
+        rounds.noise_scales,
+        rounds.noise_units,
+    )
+    if not (
+        type(k) is int
+        and 1 <= k <= 1000
+        and plan.optimizer.max_iter % k == 0
+        and problem.n_outputs == 1
+        and not problem.hidden_units
+        and plan.preparation.curvature is None
+        and len(rounds.coefficients) == k * (k + 1) // 2
+        and len(rounds.reaches) == k + 1
+        and all(len(one) == k for one in lists)
+        and all(math.isfinite(c) for c in rounds.coefficients)
+        and all(row[-1] > 0 for row in rounds.points)
+        and all(type(u) is int and u >= 5 for u in rounds.noise_units)
+        and all(0 <= level < last for level in rounds.noise_levels)
+        and all(a > b for a, b in zip(rounds.noise_levels, rounds.noise_levels[1:], strict=False))
+        and rounds.noise_levels[-1] == 0
+        and all(0 < scale < 2.0**60 for scale in rounds.noise_scales)
+        and (rounds.noise_units[-1], rounds.noise_scales[-1])
+        == (used.noise_units, used.output_scale)
+        and 0 < rounds.probability < 1
+        and len(plan.certificate.polynomials) == 1
+    ):
+        raise PlanMismatch(
+            "this plan's rounds have lists of steps, levels or noise that do not fit each other; "
+            "do not use it."
+        )
+
+
+def covered(plan: TrainingPlan) -> bool:
+    """Whether margins stay within reach, rows contribute at most S, and both come out of delta.
+
+    The certificate is computed anew, for the noise that the owners really add.
+    """
+    rounds, certificate, guarantee = plan.rounds, plan.certificate, plan.guarantee
+    problem, (approximation,) = plan.problem, certificate.polynomials
+    n, norm = problem.n_samples, row_norm(problem.intercept_column)
+    factor = RELATION_FACTOR[certificate.neighboring]
+    sums = output_norm(problem, plan.encryption, guarantee.n_owners)
+    figures = zip(rounds.noise_units, rounds.noise_scales, rounds.contributions, strict=True)
+    spread = max(units * sums / (scale * s) for units, scale, s in figures)
+    noise = Noise(
+        multiplier=spread * guarantee.noise_excess / n,
+        n_coordinates=problem.n_columns,
+        probability=rounds.probability / plan.visits,
+        error=ERROR_ROOM * factor / n,
+    )
+    start = plan.optimizer.weight_norm if plan.visits > 1 else 0.0
+    setting = Setting(norm * (1 + certificate.row_slack), noise, start, certificate.margin_slack)
+    try:
+        reaches = reaches_of(rounds.certificate, approximation, tuple(rounds.points), setting)
+        contributions = contributions_of(approximation, rounds.reaches, norm)
+    except ValueError:  # beyond the interval, or no such certificate
+        return False
+    return (
+        all(a >= b * (1 - _ROUNDING) for a, b in zip(rounds.reaches, reaches, strict=True))
+        and all(
+            a >= b * (1 - _ROUNDING)
+            for a, b in zip(rounds.contributions, contributions, strict=True)
+        )
+        and certificate.error <= _MOST_ERROR * factor
+        and certificate.error_probability >= rounds.probability * (1 + _ROUNDING)
+    )

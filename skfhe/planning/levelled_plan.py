@@ -1,0 +1,266 @@
+"""Plans for runs in which the evaluator takes several steps alone."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from ..crypto.parameters import SECURITY_TABLE
+from ..exceptions import InfeasiblePlan
+from ..plan import Certificate, Encryption, Guarantee, Optimizer, Problem, Rounds, TrainingPlan
+from ..privacy import accounting, trajectory
+from ..privacy.sensitivity import RELATION_FACTOR, row_norm
+from ..privacy.trajectory import Noise
+from . import cost, schedule
+from .checks import MAX_FLOODING, check_plan, discreteness, effective_multiplier
+from .defaults import Request
+from .levelled import LABEL_SCALE, Task
+from .levelled_choice import Choice, Limits, choose
+from .levelled_defaults import MOST_STEPS, Terms, resolve
+from .preparation import prepared_statistics
+from .requirement import PRODUCT_LEVEL
+from .schedule import MARGIN_ROOM, ROW_ROOM, Schedule, Setting
+
+# Errors of encryption may enlarge the sensitivity by so much in all; noise is drawn for less.
+_SENSITIVITY_ROOM = 1.1
+
+
+def make_levelled_plan(
+    request: Request,
+    counts: tuple[int, int, int, int, int],
+    max_error: float,
+    failure: float,
+) -> TrainingPlan:
+    """A plan whose rounds have several steps; see `make_plan`.
+
+    Parameters
+    ----------
+    request : Request
+        Hyperparameters.
+    counts : tuple of int
+        Rows, features, classes, owners and how many of them collude.
+    max_error, failure : float
+        Most that 2E may be of the sensitivity; the probability that errors may exceed their
+        bounds with, and again that the certificate may fail with.
+    """
+    terms = resolve(request, *counts[:3])
+    single = accounting.calibrate(request.epsilon, request.delta * (1 - accounting.DELTA_SHARE), 1)
+    tried = 0
+    for steps, found in _schedules(request, terms, counts, single, failure):
+        task = _task(request, terms, counts, single, failure, steps, found)
+        flooding = MAX_FLOODING / 2 if counts[3] > 1 else math.inf
+        factor = task.relation_factor
+        limits = Limits(max_error * factor, ROW_ROOM, MARGIN_ROOM, flooding)
+        choice = choose(task, limits)
+        if choice is not None:
+            return _assembled(request, terms, counts, single, failure, task, choice)
+        tried = max(tried, steps)
+        if terms.max_iter is not None:
+            break
+    raise InfeasiblePlan(_no_room(request, terms, counts, single, max_error, failure, tried))
+
+
+def _schedules(request, terms: Terms, counts, single: float, failure: float):
+    """Numbers of steps with their schedules, those first that travel farthest."""
+    if terms.max_iter is not None:
+        candidates = [terms.max_iter]
+    elif terms.steps is None:
+        candidates = [*range(1, MOST_STEPS + 1)]
+    else:
+        candidates = [terms.steps * terms.visits]
+    found = []
+    for steps in candidates:
+        one = _schedule(request, terms, counts, single, failure, steps)
+        if one is not None:
+            found.append((steps, one))
+    return sorted(found, key=lambda item: -item[1].travel * item[1].approximation.max_derivative)
+
+
+def _setting(request, terms: Terms, counts, single: float, failure: float, steps: int) -> Setting:
+    n_samples, _, _, n_owners, n_colluding = counts
+    factor = RELATION_FACTOR[request.neighboring]
+    multiplier = _multiplier(terms, single, steps)
+    excess = math.sqrt(n_owners / (n_owners - n_colluding))
+    rounds = steps // terms.steps_of(steps)
+    noise = Noise(
+        multiplier=multiplier * factor * _SENSITIVITY_ROOM * excess / n_samples,
+        n_coordinates=terms.problem.n_columns,
+        probability=failure / rounds,
+        error=schedule.ERROR_ROOM * factor / n_samples,
+    )
+    norm = row_norm(terms.problem.intercept_column) * (1 + ROW_ROOM)
+    return Setting(norm, noise, terms.weight_norm if rounds > 1 else 0.0, MARGIN_ROOM)
+
+
+def _schedule(request, terms: Terms, counts, single, failure, steps: int) -> Schedule | None:
+    setting = _setting(request, terms, counts, single, failure, steps)
+    norm, k = row_norm(terms.problem.intercept_column), terms.steps_of(steps)
+    if terms.learning_rate is None:
+        if request.degree == 1:
+            return schedule.semi_iteration(k, setting, norm)
+        return schedule.accelerated(request.degree, terms.kind, k, setting, norm)
+    rate, momentum = terms.learning_rate, terms.momentum
+    if request.degree == 1:
+        return schedule.of_lines(trajectory.heavy_ball(k, rate, momentum), setting, norm)
+    return schedule.plain(request.degree, terms.kind, [rate] * k, setting, norm)
+
+
+def _multiplier(terms: Terms, single: float, steps: int) -> float:
+    return single * math.sqrt(steps / terms.recipe.left)
+
+
+def _task(request, terms: Terms, counts, single, failure, steps: int, found: Schedule) -> Task:
+    return Task(
+        problem=terms.problem,
+        schedule=found,
+        fresh=steps > terms.steps_of(steps),
+        noise_multiplier=_multiplier(terms, single, steps),
+        relation_factor=RELATION_FACTOR[request.neighboring],
+        failure=failure,
+        n_steps=steps,
+        n_owners=counts[3],
+        n_colluding=counts[4],
+    )
+
+
+def _no_room(request, terms: Terms, counts, single, max_error, failure, tried: int) -> str:
+    """Why there is no plan: the noise, or the modulus; with the number of steps that fits."""
+    instead = "or use protocol='interactive', which takes any number of steps"
+    if not tried:
+        return (
+            "no certificate bounds the weights: the noise of steps that nobody looks at is too "
+            f"much for {counts[0]} rows; use a larger epsilon, more rows, degree=1, a smaller "
+            f"learning_rate, {instead}."
+        )
+    k = terms.steps_of(tried)
+    for fewer in range(k - 1, 0, -1):
+        steps = tried // k * fewer
+        smaller = replace(terms, steps=fewer, max_iter=steps)
+        found = _schedule(request, smaller, counts, single, failure, steps)
+        if found is None:
+            continue
+        task = _task(request, smaller, counts, single, failure, steps, found)
+        limits = Limits(
+            max_error * task.relation_factor,
+            ROW_ROOM,
+            MARGIN_ROOM,
+            MAX_FLOODING / 2 if counts[3] > 1 else math.inf,
+        )
+        if choose(task, limits) is not None:
+            return (
+                f"{k} steps of degree {request.degree} do not fit 868 bits of modulus at "
+                f"poly_modulus_degree=32768, the most that is secure: {fewer} do. Use max_iter="
+                f"{steps}, a lower degree, steps_per_round={fewer}, {instead}."
+            )
+    return (
+        f"not even one step of degree {request.degree} fits 868 bits of modulus at "
+        f"poly_modulus_degree=32768 with the precision needed; use degree=1, {instead}."
+    )
+
+
+def _assembled(
+    request: Request,
+    terms: Terms,
+    counts: tuple[int, int, int, int, int],
+    single: float,
+    failure: float,
+    task: Task,
+    choice: Choice,
+) -> TrainingPlan:
+    one, owners, problem, found = choice.levelled, counts[3:], terms.problem, task.schedule
+    ring, layout, factor = one.ring, one.layout, task.relation_factor
+    row_slack = max(b.row_slack for b in choice.bounds)
+    error = max(b.error for b in choice.bounds)
+    sensitivity = factor * (1 + row_slack) + error
+    honest = owners[0] - owners[1]
+    units = []
+    for (_, scale), contribution in zip(one.gradients, found.contributions, strict=True):
+        exact = task.noise_multiplier * sensitivity * contribution * scale / layout.output_norm
+        units.append(math.ceil(math.sqrt(exact**2 + 32.0 * honest)) + 1)
+    rounds = Rounds(
+        steps=len(found.points),
+        certificate=found.certificate,
+        coefficients=tuple(c for row in found.points for c in row),
+        probability=failure,
+        reaches=found.reaches,
+        contributions=found.contributions,
+        noise_levels=tuple(level for level, _ in one.gradients),
+        noise_scales=tuple(scale for _, scale in one.gradients),
+        noise_units=tuple(units),
+    )
+    used = Encryption(
+        poly_modulus_degree=ring.poly_modulus_degree,
+        primes=ring.primes,
+        security=SECURITY_TABLE,
+        feature_blocks=layout.feature_blocks,
+        scale=LABEL_SCALE,
+        row_scale=2.0**one.scales.rows,
+        waterline=one.waterline,
+        label_level=ring.top_level,
+        product_level=PRODUCT_LEVEL,
+        output_scale=one.gradients[-1][1],
+        noise_units=units[-1],
+        symmetric=task.symmetric,
+    )
+    prepared = prepared_statistics(
+        terms.recipe, problem, request.neighboring, used, single, owners
+    )
+    certificate = Certificate(
+        polynomials=(found.approximation,),
+        contributions=(max(found.contributions),),
+        neighboring=request.neighboring,
+        row_slack=row_slack,
+        margin_slack=MARGIN_ROOM,
+        error=error,
+        sensitivity=sensitivity,
+        error_probability=2 * failure,
+        discreteness=discreteness(used, prepared, *owners, task.n_steps, min(units)),
+    )
+    optimizer = Optimizer(
+        solver="steps",
+        max_iter=task.n_steps,
+        learning_rate=found.points[0][0],
+        momentum=terms.momentum,
+        averaging=1.0,
+        regularization=0.0,
+        weight_norm=terms.weight_norm,
+    )
+    plan = TrainingPlan(
+        problem,
+        prepared,
+        optimizer,
+        None,
+        certificate,
+        Guarantee(
+            epsilon=request.epsilon,
+            delta=request.delta,
+            noise_multiplier=effective_multiplier(problem, certificate, used, *owners, rounds),
+            n_releases=task.n_steps + len(terms.recipe.shares),
+            n_owners=owners[0],
+            n_colluding=owners[1],
+            flooding=math.fsum(b.flooding for b in choice.bounds),
+        ),
+        used,
+        _prediction(choice, problem, task),
+        rounds=rounds,
+    )
+    check_plan(plan)
+    return plan
+
+
+def _prediction(choice: Choice, problem: Problem, task: Task):
+    layout = choice.levelled.layout
+    traffic = cost.Traffic(
+        len(layout.elements) + 1,
+        layout.groups if task.fresh else 0,
+        layout.groups * layout.chunks,
+    )
+    whole = cost.predict(
+        choice.levelled.ring,
+        traffic,
+        choice.counts,
+        choice.levelled.ring.top_level,
+        problem,
+        task.symmetric,
+    )
+    return replace(whole, seconds_per_step=whole.seconds_per_step / len(choice.bounds))
