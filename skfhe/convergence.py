@@ -108,6 +108,11 @@ def of_plan(
         raise ValueError(
             "this bound is for the linear model, whose loss is convex; there is none for networks."
         )
+    if plan.rounds:
+        raise ValueError(
+            "this bound is for steps that are projected one by one; there is none for rounds of "
+            "several steps."
+        )
     penalty = _penalty(plan)
     squared_norm = 1 + problem.intercept_column**2
     smoothness = squared_norm / 4 + penalty

@@ -43,6 +43,9 @@ from scipy.special import log_ndtr
 # Figures of this table leave so much of delta unused, so they are not the better ones.
 _HEADROOM = 1e-4
 
+# What the key holder decrypts: of every step, of a round of several, or of a whole run.
+EVERY_STEP, EVERY_ROUND, THE_LAST = "noised sums", "noised weights of every round", "the model"
+
 # Epsilons are printed with so many digits, rounded up.
 _DIGITS = decimal.Context(prec=3, rounding=decimal.ROUND_CEILING)
 
@@ -90,7 +93,12 @@ class Party:
 
 
 def table(
-    n_owners: int, n_colluding: int, squared_mu: float, delta: float, cost_in_delta: float
+    n_owners: int,
+    n_colluding: int,
+    squared_mu: float,
+    delta: float,
+    cost_in_delta: float,
+    decrypted: str = EVERY_STEP,
 ) -> tuple[Party, ...]:
     """All parties of a run.
 
@@ -105,6 +113,8 @@ def table(
         The delta of all figures.
     cost_in_delta : float
         What encryption errors and integer noise take out of it.
+    decrypted : str
+        What the key holder gets to see.
 
     Returns
     -------
@@ -132,7 +142,7 @@ def table(
             *alone,
             _exposed("owner + key holder", "its own rows", "nothing to protect", delta),
         )
-    alone.append(party("key holder", "noised sums", "", 0))
+    alone.append(party("key holder", decrypted, "", 0))
     # One owner, as many as may collude, and all but one, who is worst off.
     groups = [
         party(_group(known, n_colluding), f"the model, {_its(known)} noise", "", known)
@@ -143,7 +153,7 @@ def table(
     return (
         *alone,
         *groups,
-        party(f"key holder + {name}", f"noised sums, {known_noise}", "", most),
+        party(f"key holder + {name}", f"{decrypted}, {known_noise}", "", most),
         party(f"evaluator + {name}", f"ciphertexts, {known_noise}", "encryption, ", most),
         _exposed("key holder + evaluator", "every row", "nothing", delta),
     )

@@ -148,7 +148,16 @@ class TrainingPlan:
 
         g = self.guarantee
         cost = self.certificate.cost_in_delta
-        return table(g.n_owners, g.n_colluding, self.squared_mu, g.delta, cost)
+        return table(g.n_owners, g.n_colluding, self.squared_mu, g.delta, cost, self.decrypted)
+
+    @property
+    def decrypted(self) -> str:
+        """What the key holder gets to see of steps."""
+        from .parties import EVERY_ROUND, EVERY_STEP, THE_LAST
+
+        if not self.rounds:
+            return EVERY_STEP
+        return THE_LAST if self.visits == 1 else EVERY_ROUND
 
     @cached_property
     def digest(self) -> str:

@@ -50,8 +50,23 @@ def _data(plan: TrainingPlan) -> list[tuple[str, str]]:
             f"{o.max_iter} steps of {o.learning_rate:.4g}, momentum {o.momentum:.3g}, "
             f"weights within {o.weight_norm:.4g}"
             + (", preconditioned" if plan.preparation.curvature else ""),
-        ),
+        )
+        if not plan.rounds
+        else ("steps", _rounds(plan)),
     ]
+
+
+def _rounds(plan: TrainingPlan) -> str:
+    rounds = plan.rounds
+    how = {
+        "spectral": f"{rounds.steps} steps with a line for the sigmoid",
+        "energy": f"{rounds.steps} accelerated steps",
+        "plain": f"{rounds.steps} steps of {plan.optimizer.learning_rate:.4g}",
+    }[rounds.certificate]
+    if plan.visits == 1:
+        return f"{how}, by the evaluator alone"
+    norm = plan.optimizer.weight_norm
+    return f"{plan.visits} rounds of {how}, weights within {norm:.4g} between them"
 
 
 def _columns(plan: TrainingPlan) -> list[tuple[str, str]]:
@@ -103,11 +118,7 @@ def _privacy(plan: TrainingPlan) -> list[tuple[str, str]]:
             (name, f"noise multiplier {statistic.noise_multiplier:.4f}, one release")
             for name, statistic in plan.preparation.statistics.items()
         ),
-        (
-            "sensitivity",
-            f"{c.sensitivity:.5f} S per step, S from {c.contributions[0]:.3f} to "
-            f"{c.contributions[-1]:.3f} by the released weights",
-        ),
+        ("sensitivity", f"{c.sensitivity:.5f} S per step, S {_contributions(plan)}"),
         *(
             [("split", f"hidden layer's noise {c.splits[0]:.3g} to {c.splits[-1]:.3g} times")]
             if c.splits
@@ -118,6 +129,18 @@ def _privacy(plan: TrainingPlan) -> list[tuple[str, str]]:
         ("owners", f"{g.n_owners}, of whom {g.n_colluding} may collude"),
         ("flooding", f"{g.flooding:.2g} nats about the key over the whole run"),
     ]
+
+
+def _contributions(plan: TrainingPlan) -> str:
+    if plan.rounds:
+        bounds, reach = plan.rounds.contributions, plan.rounds.reaches[-2]
+        return (
+            f"from {bounds[0]:.3f} to {max(bounds):.3f} by the {plan.rounds.certificate} "
+            f"certificate, margins within {reach:.3g} but with probability "
+            f"{plan.rounds.probability:.2g}"
+        )
+    bounds = plan.certificate.contributions
+    return f"from {bounds[0]:.3f} to {bounds[-1]:.3f} by the released weights"
 
 
 def views(parties: Iterable[Party]) -> tuple[str, list[tuple[str, str]]]:

@@ -154,7 +154,8 @@ def check_nothing_else(bench, found, expected, certified, tolerance):
     units of a row, would weigh more against the noise than its sum does.
     """
     error = (
-        np.linalg.norm(found - whole(bench.plan, certified, expected)) * bench.model.output_norm
+        np.linalg.norm(found - whole(bench.plan, certified, expected))
+        * bench.model.layout.rows.output_norm
     )
     assert error < tolerance * np.linalg.norm(flat(expected, certified))
 

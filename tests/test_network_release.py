@@ -89,7 +89,7 @@ def differences(bench, point, rng):
         rows[7], targets[7] = row, target
         found.append(bench.gradient(bench.chunks(rows, targets), point, certified))
     moved = [np.linalg.norm(found[0] - other) for other in found[1:]]
-    return np.array(moved) * bench.model.output_norm
+    return np.array(moved) * bench.model.layout.rows.output_norm
 
 
 def bound(plan, factor):

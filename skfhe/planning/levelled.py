@@ -63,8 +63,6 @@ _LARGEST_PRIME, _LEAST_PRIME = 60, 20
 _SPECIAL_ROOM = 2
 # Noise must stay below 2^48 to be encoded exactly; a dozen deviations are 2^4.
 _MOST_NOISE_BITS = 43
-_LABEL_BITS = 30
-LABEL_SCALE = 2.0**_LABEL_BITS
 
 
 @dataclass(frozen=True)
@@ -105,9 +103,20 @@ class Task:
 
 @dataclass(frozen=True)
 class Scales:
-    """log2 of scales: of rows, of a point's weights, of margins that polynomials are taken of."""
+    """log2 of scales.
+
+    Attributes
+    ----------
+    rows, labels : int
+        Of fresh ones; fresh weights, where there are any, have that of the labels.
+    weights : int
+        The least of a point's weights before they are split.
+    margins : int
+        What polynomials are taken of.
+    """
 
     rows: int
+    labels: int
     weights: int
     margins: int
 
@@ -161,8 +170,8 @@ class Levelled:
             return tracer.fresh(top, 2.0**bits, 2.0**-20)
 
         rows = [fresh(self.scales.rows)] * layout.groups
-        chunk = LevelledChunk(rows, rows, fresh(_LABEL_BITS))
-        start = [fresh(_LABEL_BITS)] * layout.groups if self.task.fresh else []
+        chunk = LevelledChunk(rows, rows, fresh(self.scales.labels))
+        start = [fresh(self.scales.labels)] * layout.groups if self.task.fresh else []
         steps = LevelledSteps(
             Arithmetic(tracer, self.waterline),
             layout,
@@ -214,7 +223,7 @@ def chain(
     noise = [one / layout.output_norm for one in noise]
     primes: list[int] = []  # from the top
     taken: list[tuple[int, float]] = []
-    point = residual = float(_LABEL_BITS)
+    point = residual = float(scales.labels)
     for step, factor in enumerate(latest):
         if step > 0 or task.fresh:
             residual = point + (bits if step > 0 else 0) + scales.rows + doubled
@@ -252,7 +261,7 @@ def _polynomial(degree: int, bits: int, excess: float) -> tuple[list[int], float
     ring = Ring(
         32768, (2**60 - 1,) * 3 + tuple((1 << p) - 1 for p in reversed(primes)) + (2**60 - 1,)
     )
-    arithmetic = Arithmetic(TracingEvaluator(ring), waterline(degree, Scales(0, 0, bits)))
+    arithmetic = Arithmetic(TracingEvaluator(ring), waterline(degree, Scales(0, 0, 0, bits)))
     u = arithmetic.backend.fresh(ring.top_level, 2.0 ** (bits + excess), 1.0)
     core = evaluate(arithmetic, FactoredPolynomial.of(approximation, 1.0), u)
     return primes, math.log2(core.scale)
@@ -313,7 +322,7 @@ def step_bounds(one: Levelled, step: int) -> StepBounds:
     quantile, secret = -float(ndtri(beta / 2)), -math.log(beta / n)
     tracer = TracingEvaluator(ring)
     arithmetic = Arithmetic(tracer, one.waterline)
-    labels = tracer.fresh(ring.top_level, LABEL_SCALE, 0.5, public=public, dither=True)
+    labels = tracer.fresh(ring.top_level, 2.0**scales.labels, 0.5, public=public, dither=True)
     rescale, alpha = errors.rescale_error(ring), abs(one.factored.alpha)
     latest = [abs(row[-1]) for row in factors(task, layout)]
     margin_error = coherent = 0.0
@@ -332,7 +341,7 @@ def step_bounds(one: Levelled, step: int) -> StepBounds:
             beside *= math.sqrt(n * layout.feature_blocks / doubled)
             scale *= doubled
         else:
-            level, scale, beside = ring.top_level, LABEL_SCALE, 0.0
+            level, scale, beside = ring.top_level, 2.0**scales.labels, 0.0
         row = tracer.fresh(level, 2.0**scales.rows, norm * share, public=public, dither=True)
         weight = tracer.fresh(level, scale, max(longest, 1e-3) * share)
         weight = replace(weight, rounding={-1: np.asarray(beside)})

@@ -13,10 +13,10 @@ from ..packing import Layout
 from . import cost
 from .levelled import Levelled, Scales, StepBounds, Task, build, step_bounds
 
-_START = Scales(rows=17, weights=24, margins=22)
-_MOST = Scales(rows=34, weights=44, margins=44)
+_START = Scales(rows=17, labels=26, weights=24, margins=22)
+_MOST = Scales(rows=40, labels=50, weights=50, margins=50)
 # Bits of a round that one more bit of a scale takes, per step.
-_PRICES = {"rows": 2.0, "weights": 0.5, "margins": 2.0}
+_PRICES = {"rows": 2.0, "labels": 0.3, "weights": 0.5, "margins": 2.0}
 
 
 @dataclass(frozen=True)

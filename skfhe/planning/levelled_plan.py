@@ -14,7 +14,7 @@ from ..privacy.trajectory import Noise
 from . import cost, schedule
 from .checks import MAX_FLOODING, check_plan, discreteness, effective_multiplier
 from .defaults import Request
-from .levelled import LABEL_SCALE, Task
+from .levelled import Task
 from .levelled_choice import Choice, Limits, choose
 from .levelled_defaults import MOST_STEPS, Terms, resolve
 from .preparation import prepared_statistics
@@ -193,7 +193,7 @@ def _assembled(
         primes=ring.primes,
         security=SECURITY_TABLE,
         feature_blocks=layout.feature_blocks,
-        scale=LABEL_SCALE,
+        scale=2.0**one.scales.labels,
         row_scale=2.0**one.scales.rows,
         waterline=one.waterline,
         label_level=ring.top_level,

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from .._html import Page, cards
-from ..parties import Party, table
+from ..parties import EVERY_STEP, Party, table
 from ..plan import TrainingPlan
 from ..plan_text import promise, views
 from .composition import Composition
@@ -40,6 +40,8 @@ class PrivacyGuarantee:
     n_owners, n_colluding : int
         Owners of an encrypted run, and how many of them may collude; no owners where one party
         computed in the clear.
+    decrypted : str
+        What the key holder got to see of steps, in words.
 
     Notes
     -----
@@ -60,6 +62,7 @@ class PrivacyGuarantee:
     discreteness: float
     n_owners: int = 0
     n_colluding: int = 0
+    decrypted: str = EVERY_STEP
 
     @classmethod
     def of(cls, plan: TrainingPlan, n_releases: int, guaranteed: bool) -> PrivacyGuarantee:
@@ -79,6 +82,7 @@ class PrivacyGuarantee:
             discreteness=certificate.discreteness,
             n_owners=terms.n_owners,
             n_colluding=terms.n_colluding,
+            decrypted=plan.decrypted,
         )
 
     def epsilon_at(self, delta: float) -> float:
@@ -106,7 +110,8 @@ class PrivacyGuarantee:
             seeded. Empty where one party computed in the clear.
         """
         cost = self.error_probability + self.discreteness
-        return table(self.n_owners, self.n_colluding, self.squared_mu, self.delta, cost)
+        owners = self.n_owners, self.n_colluding
+        return table(*owners, self.squared_mu, self.delta, cost, self.decrypted)
 
     def __str__(self) -> str:
         stated = (

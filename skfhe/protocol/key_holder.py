@@ -112,8 +112,7 @@ class KeyHolder:
             self.releases.spend(release.name, release.request)
             if release.values is not None:
                 self._take(release, release.values, Certified.of(release.certified))
-        kept = self._state.kept("weights")
-        if kept is not None:
+        if (kept := self._state.kept("weights")) is not None:
             header, (weights,) = messages.unpack(kept, "sent weights", self.plan.digest, 1)
             if header["step"] == self._course.step:
                 self._weights, self._certified = bytes(weights), Certified.of(header["certified"])
@@ -165,10 +164,7 @@ class KeyHolder:
         return self._published("evaluation keys", lambda: [*self._keys.evaluation_keys()])
 
     def each_evaluation_key(self) -> Iterator[bytes]:
-        """The same in a message for every key, made as they are asked for and kept nowhere.
-
-        For an evaluator in the same process: in a large ring all keys take gigabytes.
-        """
+        """The same, a message for each of what may be gigabytes; made when asked for, not kept."""
         self._alive()
         for key in self._keys.evaluation_keys():
             yield messages.pack("evaluation keys", self.plan.digest, [key], run=self.run)
@@ -179,8 +175,7 @@ class KeyHolder:
 
     def _published(self, kind: str, make: Callable[[], list[bytes]]) -> bytes:
         """A message of keys: the same again where the state keeps it."""
-        data = self._state.kept(kind)
-        if data is None:
+        if (data := self._state.kept(kind)) is None:
             self._alive()
             data = messages.pack(kind, self.plan.digest, make(), run=self.run)
             self._state.keep(kind, data)
