@@ -5,7 +5,7 @@ BIN = $(VENV)/bin
 JOBS ?= 2
 
 .PHONY: help demo notebooks test test-all test-versions lint docs bench bench-operations \
-	bench-training bench-search bench-audit bench-study bench-utility bench-networks bench-scale \
+	bench-training bench-search bench-audit bench-study bench-utility bench-networks bench-scale bench-noninteractive \
 	bench-peers clean
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/	/'
@@ -83,6 +83,11 @@ bench-peers: .venv-diffprivlib/.installed .venv-opacus/.installed  ## Environmen
 	$(PYTHON) -m venv $(@D)
 	if $(@D)/bin/python -m pip install --quiet $(PACKAGES); then touch $@; \
 	  else echo "$(@D): left out, $(PACKAGES) cannot be installed"; rm -rf $(@D); fi
+
+bench-noninteractive: $(VENV)/.installed  ## Steps that nobody interrupts: accuracy, seconds, memory
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/noninteractive.py
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/noninteractive.py --small
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/noninteractive.py --compare
 
 bench-scale: $(VENV)/.installed  ## A million rows in files, one and two processes; how costs grow
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/scale.py

@@ -3,7 +3,8 @@
 A rule is `{"low", "high", "source"}`, optionally with `"log": true` (the logarithm of one plus the
 value, of the bounds too) and `"to"`, the interval that low and high are mapped to, [-1, 1] unless
 it says otherwise: counts and indicators, whose zero means that nothing is there, have [0, 1]. A
-rule `{"categories", "source"}` makes one indicator per documented category. A set has one rule
+rule `{"categories", "source"}` makes one indicator per documented category, `{"order", "source"}`
+one number in [-1, 1], the category's place in a public order. A set has one rule
 for `"all"` of its columns, or `"columns"` by name; a column without a rule is left out.
 
 No rule comes from the rows: bounds are what the field, the questionnaire or the file format says.
@@ -62,7 +63,11 @@ def encode(name: str, X: NDArray, columns: list[str] | None = None) -> NDArray:
     named = dict(zip(columns or rules["columns"], X.T, strict=True))
     parts = []
     for column, rule in rules["columns"].items():
-        if "categories" in rule:
+        if "order" in rule:
+            places = {value: place for place, value in enumerate(rule["order"])}
+            place = np.array([places[value] for value in named[column]], dtype=float)
+            parts.append(place[:, None] * 2 / (len(places) - 1) - 1)
+        elif "categories" in rule:
             parts.append((named[column][:, None] == np.array(rule["categories"])).astype(float))
         else:
             parts.append(scale(named[column], rule)[:, None])

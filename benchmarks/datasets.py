@@ -113,12 +113,12 @@ def _credit() -> Table:
     return Table(X, table[:, -1].astype(int), len(train))
 
 
-def _adult() -> Table:
+def _adult(rules: str = "adult") -> Table:
     folder = data_folder() / "adult"
     train, (_, *test) = _csv(folder / "adult.data.gz"), _csv(folder / "adult.test.csv.gz")
     table = np.array(train + test, dtype=object)
     positive = np.array([label.startswith(">50K") for label in table[:, -1]])
-    X = bounds.encode("adult", table[:, :-1], ADULT_COLUMNS)
+    X = bounds.encode(rules, table[:, :-1], ADULT_COLUMNS)
     return Table(X, positive.astype(int), len(train))
 
 
@@ -146,9 +146,13 @@ TABLES = {
 }
 
 
+# The same rows in other columns, for comparison with figures of others.
+VARIANTS = {"adult13": lambda: _adult("adult13")}
+
+
 @lru_cache(maxsize=2)
 def _table(name: str) -> Table:
-    return TABLES[name]()
+    return (TABLES | VARIANTS)[name]()
 
 
 def has_test_split(name: str) -> bool:

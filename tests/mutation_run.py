@@ -11,7 +11,6 @@ import json
 import random
 import resource
 import shutil
-import struct
 import time
 import traceback
 from collections import Counter, defaultdict
@@ -125,7 +124,7 @@ class World:
         self.run, self.secret = holder.run, state.secret()
         owner = DataOwner.with_secret_key(self.folder / "state")
         keys = holder.evaluation_keys()
-        self.backend = plan_scheme(plan).evaluator(split(keys)[1][0])
+        self.backend = plan_scheme(plan).evaluator(split(keys)[1])
         self.messages = {"keys": keys}
         self.replies, self.shares, self.noise, self.weights = [], {}, [], []
         evaluator = self.evaluator()
@@ -231,10 +230,8 @@ class World:
         unpack_outcome(self.forged(self.messages["outcome"]), self.plan, self.run)
 
     def read_keys(self):
-        """Relinearisation keys, then automorphism keys: both are one section."""
-        header, (section,) = split(self.messages["keys"])
-        cut = 8 + struct.unpack("<Q", section[:8])[0]
-        parts = [section[8:cut], section[cut:]]
+        """A relinearisation key, then automorphism keys, a section each."""
+        header, parts = split(self.messages["keys"])
         kind = self.rng.choice(("any", "whole", "object", "object"))
         if kind == "any":
             data = self.forged(self.messages["keys"])
@@ -246,7 +243,7 @@ class World:
                 parts[index] = seal_header(0, len(body)) + body
             else:
                 parts[index] = mutated(self.rng, part)
-            data = joined(header, [struct.pack("<Q", len(parts[0])) + parts[0] + parts[1]])
+            data = joined(header, parts)
         Evaluator(self.plan, self.kept(data))
 
     def read_reply(self):

@@ -99,7 +99,7 @@ def test_splitting_undoes_merging(n_items, backend):
     values = rng.normal(size=(n_items, 2))
     slots = [np.full(ring.slots, a) + b * layout._imaginary for a, b in values]
     items = [evaluator.load(encryptor.encrypt(one, 2.0**30, 1)) for one in slots]
-    found = split_all(evaluator, layout, merge_all(evaluator, layout, items), n_items)
+    found = [*split_all(evaluator, layout, merge_all(evaluator, layout, items), n_items)]
     assert len(found) == n_items
     scales = {evaluator.scale(one) for one in found}
     assert len(scales) == 1

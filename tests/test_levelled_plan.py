@@ -77,6 +77,55 @@ def altered(plan):
         yield "ball", replace(plan, optimizer=further)
 
 
+def inflated(plan, factor):
+    """More noise at the first step under a larger S: the same multiplier, another trajectory."""
+    rounds = plan.rounds
+    return with_rounds(
+        plan,
+        contributions=(rounds.contributions[0] * factor, *rounds.contributions[1:]),
+        noise_units=(int(rounds.noise_units[0] * factor), *rounds.noise_units[1:]),
+    )
+
+
+@pytest.mark.parametrize("kind", PLANS)
+def test_noise_that_outgrows_the_certificate_is_refused(kind):
+    """A stated S may be too large, but not the noise that it is an excuse for."""
+    plan = inflated(made(kind), 2.0**14)
+    largest = max(plan.rounds.contributions)
+    plan = replace(plan, certificate=replace(plan.certificate, contributions=(largest,)))
+    with pytest.raises(PlanMismatch):
+        check_plan(plan)
+
+
+def test_a_falling_line_is_refused():
+    """Its residuals would be certified as the smaller, the farther weights may get."""
+    plan = made("lines")
+    (line,) = plan.certificate.polynomials
+    falling = type(line)(1, line.radius, "minimax", (-line.coef[0],))
+    with pytest.raises(PlanMismatch):
+        check_plan(replace(plan, certificate=replace(plan.certificate, polynomials=(falling,))))
+
+
+def test_a_last_reach_that_lets_everything_pass_is_refused():
+    """The key holder checks what it decrypts against it."""
+    plan = made("lines")
+    with pytest.raises(PlanMismatch):
+        check_plan(with_rounds(plan, reaches=less(plan.rounds.reaches, -1, 1e5)))
+
+
+def test_all_rounds_count_for_what_is_told_about_the_key():
+    rounds = {"epsilon": 4.0, "n_owners": 3, "steps_per_round": 2}
+    owners = rounds.pop("n_owners")
+    told = [
+        EncryptedDPLogisticRegression(max_iter=t, **rounds).plan(20_000, 10, n_owners=owners)
+        for t in (2, 20)
+    ]
+    for plan in told:
+        assert 0 < plan.guarantee.flooding <= 2**-20
+    # The precision of a single round would tell ten times as much in ten.
+    assert told[1].encryption.row_scale >= told[0].encryption.row_scale
+
+
 def replace_radius(polynomial, radius):
     coef = tuple(c / 2 for c in polynomial.coef)
     return type(polynomial)(polynomial.degree, radius, polynomial.kind, coef)

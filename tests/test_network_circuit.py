@@ -186,13 +186,13 @@ def test_every_key_is_used_and_no_other():
     """The evaluator's automorphisms are the layout's elements exactly."""
     plan = shaped(ROOMY, 44, ACTIVATIONS[0], (3, 4.0), 150, 5, 3, 5, 4, 4)
     bench = NetworkBench(plan, SimulatedScheme(ROOMY))
-    used, automorphism = set(), bench.backend._automorphism
+    used, automorphism = set(), bench.backend.automorphism
 
     def seen(a, element):
         used.add(element)
         return automorphism(a, element)
 
-    bench.backend._automorphism = seen
+    bench.backend.automorphism = seen
     rows, targets, point = setup(plan)
     bench.gradient(bench.chunks(rows, targets), point, only_entry(plan))
     assert used == set(bench.model.elements)

@@ -35,12 +35,12 @@ def test_save_and_load_are_the_identity(ring, simulated, encrypted):
 def test_malformed_bytes_are_one_clear_error(backend, ring, request):
     bench = request.getfixturevalue(backend)
     good = bench.evaluator.save(bench.encrypt(phases(1, ring), SCALE))
-    public, evaluation = bench.keys.public_key(), bench.keys.evaluation_keys()
+    public, (evaluation, *rest) = bench.keys.public_key(), bench.keys.evaluation_keys()
     foreign = [b"", b"x", b"no ciphertext at all", bytes(100), b"\xff" * 300, b"PK\x03\x04" * 9]
     for read, whole in (
         (bench.evaluator.load, good),
         (bench.scheme.encryptor, public),
-        (bench.scheme.evaluator, evaluation),
+        (lambda data: bench.scheme.evaluator([data, *rest]), evaluation),
         (lambda data: bench.keys.decrypt(data, 3, SCALE), good),
     ):
         read(whole)
@@ -67,7 +67,7 @@ def test_no_bytes_raise_anything_else(simulated, encrypted, data, place):
         for read, tampered in (
             (bench.evaluator.load, altered),
             (bench.evaluator.load, data),
-            (bench.scheme.evaluator, data),
+            (lambda data, bench=bench: bench.scheme.evaluator([data]), data),
             (bench.scheme.encryptor, data),
         ):
             with contextlib.suppress(MessageError):
@@ -77,7 +77,7 @@ def test_no_bytes_raise_anything_else(simulated, encrypted, data, place):
 def test_simulated_keys_with_elements_that_are_no_list(ring):
     for junk in (b'{"simulated evaluation keys": 3}', b'{"simulated evaluation keys": [[1]]}'):
         with pytest.raises(MessageError):
-            SimulatedScheme(ring).evaluator(junk)
+            SimulatedScheme(ring).evaluator([junk])
 
 
 def test_ciphertexts_of_another_ring_are_refused(small_ring, encrypted, simulated, make_bench):

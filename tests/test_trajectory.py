@@ -210,3 +210,26 @@ def test_errors_of_every_gradient_are_within_the_certificate(certificate, degree
         ]
         found = far(walk(p, points, rows, labels, np.zeros(5), errors), NORM)
         assert np.all(found <= np.array(reaches) * (1 + 1e-9))
+
+
+def test_a_loss_that_goes_on_falling_beyond_the_interval_is_counted():
+    """Where p ends below 1, more can be gained than within the interval."""
+    p = PolynomialApproximation.fit(3, 2.0, "monotone")
+    missing = 1 - float(p(2.0))
+    assert missing > 0.05
+    z = np.linspace(0, 2, 10_001)
+    within = np.trapezoid(1 - p(z), z)
+    gained = trajectory._loss_gained(p, 0.0)
+    assert gained >= within + missing**2 / (2 * p.max_derivative)
+    assert gained == pytest.approx(within + missing**2 / (2 * p.max_derivative), rel=1e-2)
+
+
+def test_deviations_that_are_known_count_in_the_place_of_a_multiplier():
+    points = trajectory.semi_iteration(3, LINE_SLOPE * NORM**2, 10.0)
+    setting = Setting(NORM, Noise(0.01, 5, 1e-9), 0.0, 0.0)
+    reaches = reaches_of("spectral", line(), points, setting)
+    spreads = tuple(0.01 * NORM * (0.5 + LINE_SLOPE * r) for r in reaches[:-1])
+    known = Setting(NORM, Noise(math.nan, 5, 1e-9, deviations=spreads), 0.0, 0.0)
+    assert reaches_of("spectral", line(), points, known) == pytest.approx(reaches)
+    wider = Setting(NORM, Noise(0.0, 5, 1e-9, deviations=(1.0, *spreads[1:])), 0.0, 0.0)
+    assert reaches_of("spectral", line(), points, wider)[1] > 2 * reaches[1]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 
 from ..crypto.backend import Ciphertext, Evaluator
 from ..packing import Layout
@@ -72,43 +72,53 @@ class Arithmetic:
         return self.settle(self.backend.relinearize(self.backend.multiply(a, a)))
 
 
-def merge_all(backend: Evaluator, layout: Layout, items: Sequence[Ciphertext]) -> Ciphertext:
+def merge_all(backend: Evaluator, layout: Layout, items: Iterable[Ciphertext]) -> Ciphertext:
     """The S parts of all items in one ciphertext, everything else exactly zero.
 
-    Item q ends at the coefficients ``layout.offsets(len(items))[q]`` + multiples of N/2C. A binary
-    tree pairs neighbours while there is more than one item and projects the last one further
-    to the end, at one automorphism per node: as few as items, plus log2(rows).
+    Item q ends at the coefficients ``layout.offsets(n)[q]`` + multiples of N/2C. A binary tree
+    pairs neighbours while there is more than one item and projects the last one further to the
+    end, at one automorphism per node: as few as items, plus log2(rows). Items are merged as they
+    come, so that only one for every level of the tree is in memory.
     """
+    waiting: dict[int, Ciphertext] = {}
+
+    def put(item: Ciphertext, step: int) -> None:
+        """Let an item meet the one that waits for it at a level of the tree, if there is one."""
+        while step in waiting:
+            power, element = layout.class_span >> (step + 1), layout.sum_elements[step]
+            item = backend.merge(waiting.pop(step), item, power, element)
+            step += 1
+        waiting[step] = item
+
+    for item in items:
+        put(item, 0)
     for step, element in enumerate(layout.sum_elements):
-        power = layout.class_span >> (step + 1)
-        merged = [
-            backend.merge(items[i], items[i + 1], power, element)
-            for i in range(0, len(items) - 1, 2)
-        ]
-        if len(items) % 2:
-            merged.append(backend.project(items[-1], element))
-        items = merged
-    return items[0]
+        if step in waiting:
+            put(backend.project(waiting.pop(step), element), step + 1)
+    return waiting[len(layout.sum_elements)]
 
 
 def split_all(
     backend: Evaluator, layout: Layout, merged: Ciphertext, n_items: int
-) -> list[Ciphertext]:
+) -> Iterator[Ciphertext]:
     """The conjugates of what `merge_all` put together, one by one: its tree backwards.
 
     After the conjugation item q sits at minus its offset. Bits of q are split off from the
     highest, whose power of X is the finest: its automorphism leaves all coarser ones alone. One
     automorphism for every item but the first, and one for the conjugation; all scales end up
-    alike, doubled for every bit.
+    alike, doubled for every bit. Only one item for every bit is in memory.
     """
-    items = [backend.automorphism(merged, 2 * backend.ring.poly_modulus_degree - 1)]
-    for bit in reversed(range((n_items - 1).bit_length())):
-        power, element = -(layout.class_span >> (bit + 1)), layout.sum_elements[bit]
-        parts: list[Ciphertext] = []
-        for prefix, item in enumerate(items):
-            if (2 * prefix + 1) << bit < n_items:
-                parts += backend.split(item, power, element)
-            else:  # nothing is at the odd places: only the scale is doubled
-                parts.append(backend.scaled(backend.add(item, item), 0.5))
-        items = parts
-    return items
+    conjugate = backend.automorphism(merged, 2 * backend.ring.poly_modulus_degree - 1)
+    # Parts that are still to be split: (part, bits left, those of q that are known).
+    parts = [(conjugate, (n_items - 1).bit_length(), 0)]
+    while parts:
+        part, bits, known = parts.pop()
+        if not bits:
+            yield part
+        elif (2 * known + 1) << (bits - 1) < n_items:
+            power, element = -(layout.class_span >> bits), layout.sum_elements[bits - 1]
+            even, odd = backend.split(part, power, element)
+            parts += [(odd, bits - 1, 2 * known + 1), (even, bits - 1, 2 * known)]
+        else:  # nothing is at the odd places: only the scale is doubled
+            doubled = backend.scaled(backend.add(part, part), 0.5)
+            parts.append((doubled, bits - 1, 2 * known))

@@ -16,14 +16,17 @@ deep.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from ..crypto.backend import Ciphertext
 from ..packing import Layout
 from .arithmetic import Arithmetic, merge_all, split_all
-from .logistic import margins, residuals
+from .logistic import projected, residuals
 from .polynomial import FactoredPolynomial, evaluate
+
+# Rows are copied to a lower level whenever a step is so many below them.
+_STRIDE = 4
 
 
 @dataclass(frozen=True)
@@ -95,10 +98,25 @@ class LevelledSteps:
         """
         gradients: list[Ciphertext] = []
         for level, noise in zip(self._levels, noises, strict=True):
-            weights = self.weights(gradients, start) if gradients else list(start)
-            gradient = self.gradient(chunks, weights, level)
+            chunks = [self._lowered(chunk, gradients) for chunk in chunks]
+            residuals = self.residuals(chunks, gradients, start)
+            gradient = self.gradient(chunks, residuals, level)
             gradients.append(self._backend.add(gradient, noise))
         return self.combined(gradients)
+
+    def _lowered(self, chunk: LevelledChunk, gradients: Sequence[Ciphertext]) -> LevelledChunk:
+        """A chunk some levels lower, where the next step is so many below it.
+
+        Every level would be a size of its own, and SEAL's memory pools keep blocks by size.
+        """
+        level = self._backend.level(gradients[-1] if gradients else chunk.rows[0])
+        if self._backend.level(chunk.rows[0]) < level + _STRIDE:
+            return chunk
+        rows = [self._backend.switch_to(row, level) for row in chunk.rows]
+        products = rows
+        if chunk.products is not chunk.rows:
+            products = [self._backend.switch_to(row, level) for row in chunk.products]
+        return replace(chunk, rows=rows, products=products)
 
     def combined(self, gradients: Sequence[Ciphertext]) -> Ciphertext:
         """The next point less the first: at the level of the latest gradient.
@@ -124,52 +142,73 @@ class LevelledSteps:
 
     def weights(
         self, gradients: Sequence[Ciphertext], start: Sequence[Ciphertext]
-    ) -> list[Ciphertext]:
-        """W_g of the next point."""
-        backend, layout = self._backend, self._layout
+    ) -> Iterator[Ciphertext]:
+        """W_g of the next point, one by one; of the first it is the start."""
+        if not gradients:
+            yield from start
+            return
+        backend, layout, first = self._backend, self._layout, iter(start)
         blocks = layout.feature_blocks
         items = split_all(backend, layout, self.combined(gradients), layout.groups * blocks)
-        weights = []
-        for group in range(layout.groups):
-            total = items[group * blocks]
+        for _ in range(layout.groups):
+            total = next(items)
             for power in range(1, blocks):
-                item = backend.multiply_monomial(items[group * blocks + power], -power)
-                total = backend.add(total, item)
-            weights.append(total)
-        level, scale = backend.level(weights[0]), backend.scale(weights[0])
-        first = [self._arithmetic.land(one, level, scale) for one in start]
-        return [*map(backend.add, weights, first)] if first else weights
+                total = backend.add(total, backend.multiply_monomial(next(items), -power))
+            if start:
+                landed = backend.level(total), backend.scale(total)
+                total = backend.add(total, self._arithmetic.land(next(first), *landed))
+            yield total
 
-    def residual(self, chunk: LevelledChunk, weights: Sequence[Ciphertext]) -> Ciphertext:
-        """p(z) - y of a chunk; without weights z is zero."""
-        backend = self._backend
-        if not weights:
-            return chunk.labels
-        level = backend.level(weights[0])
-        rows = [backend.switch_to(row, level) for row in chunk.rows]
-        margin = margins(self._arithmetic, self._layout, rows, weights)
+    def residuals(
+        self,
+        chunks: Sequence[LevelledChunk],
+        gradients: Sequence[Ciphertext],
+        start: Sequence[Ciphertext],
+    ) -> list[Ciphertext]:
+        """p(z) - y at the next point, per chunk; without any weights z is zero."""
+        if not gradients and not start:
+            return [chunk.labels for chunk in chunks]
+        totals: list[Ciphertext] = []
+        for group, weight in enumerate(self.weights(gradients, start)):
+            for index, chunk in enumerate(chunks):
+                row = self._backend.switch_to(chunk.rows[group], self._backend.level(weight))
+                self._add_product(totals, index, row, weight)
+        return [self._residual(*one) for one in zip(chunks, totals, strict=True)]
+
+    def _residual(self, chunk: LevelledChunk, total: Ciphertext) -> Ciphertext:
+        margin = projected(self._arithmetic, self._layout, self._backend.relinearize(total))
         core = evaluate(self._arithmetic, self._factored, margin)
         return residuals(self._arithmetic, core, chunk.labels, 1.0)
 
     def gradient(
-        self, chunks: Sequence[LevelledChunk], weights: Sequence[Ciphertext], level: int
+        self, chunks: Sequence[LevelledChunk], errors: Sequence[Ciphertext], level: int
     ) -> Ciphertext:
         """Means over all slots of (p(z) - y) x, merged and rescaled to a level."""
-        backend, totals = self._backend, []
-        for chunk in chunks:
-            residual = self.residual(chunk, weights)
-            for group, row in enumerate(chunk.products):
-                low = backend.switch_to(row, backend.level(residual))
-                if len(totals) == group:
-                    totals.append(backend.multiply(low, residual))
-                else:
-                    totals[group] = backend.accumulate(totals[group], low, residual)
-        items = []
-        for total in totals:
-            product = backend.relinearize(total)
-            shifts = range(1, self._layout.feature_blocks)
-            items += [product, *(backend.multiply_monomial(product, -t) for t in shifts)]
-        merged = merge_all(backend, self._layout, items)
-        while backend.level(merged) > level:
-            merged = backend.rescale(merged)
+        merged = merge_all(self._backend, self._layout, self._items(chunks, errors))
+        while self._backend.level(merged) > level:
+            merged = self._backend.rescale(merged)
         return merged
+
+    def _items(
+        self, chunks: Sequence[LevelledChunk], errors: Sequence[Ciphertext]
+    ) -> Iterator[Ciphertext]:
+        """Products of residuals with all rows, for every group and power of X."""
+        backend = self._backend
+        for group in range(self._layout.groups):
+            totals: list[Ciphertext] = []
+            for chunk, error in zip(chunks, errors, strict=True):
+                row = backend.switch_to(chunk.products[group], backend.level(error))
+                self._add_product(totals, 0, row, error)
+            product = backend.relinearize(totals.pop())
+            yield product
+            for power in range(1, self._layout.feature_blocks):
+                yield backend.multiply_monomial(product, -power)
+
+    def _add_product(
+        self, totals: list[Ciphertext], index: int, a: Ciphertext, b: Ciphertext
+    ) -> None:
+        """Add a b to a total, which begins with it."""
+        if index == len(totals):
+            totals.append(self._backend.multiply(a, b))
+        else:
+            totals[index] = self._backend.accumulate(totals[index], a, b)

@@ -50,7 +50,11 @@ def margins(
     weights: Sequence[Ciphertext],
 ) -> Ciphertext:
     """The scaled margins u = alpha z of a chunk, settled."""
-    u = arithmetic.backend.dot(rows, weights)
+    return projected(arithmetic, layout, arithmetic.backend.dot(rows, weights))
+
+
+def projected(arithmetic: Arithmetic, layout: Layout, u: Ciphertext) -> Ciphertext:
+    """Margins from the products of rows and weights, added up and relinearised."""
     for element in layout.margin_elements:
         u = arithmetic.backend.project(u, element)
     return arithmetic.settle(u)

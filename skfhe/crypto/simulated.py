@@ -116,7 +116,7 @@ class SimulatedKeys:
         self._alive = True
 
     def evaluation_keys(self) -> Iterator[bytes]:
-        yield json.dumps({"simulated evaluation keys": self._elements}).encode()
+        return iter([json.dumps({"simulated evaluation keys": self._elements}).encode()])
 
     def public_key(self) -> bytes:
         return b"simulated public key"

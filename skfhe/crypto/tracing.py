@@ -161,7 +161,7 @@ class TracingEvaluator:
 
     def multiply(self, a: Traced, b: Traced) -> Traced:
         self.counts["multiply", a.level] += 1
-        return self._checked(
+        return self._product(
             Traced(
                 a.level,
                 a.scale * b.scale,
@@ -217,7 +217,7 @@ class TracingEvaluator:
         """The constant is rounded to a multiple of 1/scale."""
         self.counts["multiply_plain", a.level] += 1
         constant = self._source_of(a.bound * 0.5 / scale)
-        return self._checked(
+        return self._product(
             replace(
                 a,
                 scale=a.scale * scale,
@@ -318,6 +318,16 @@ class TracingEvaluator:
             return {}
         self._sources += 1
         return {self._sources: np.asarray(deviation)}
+
+    def _product(self, a: Traced) -> Traced:
+        """SEAL wants a product's scale itself below Q, however small the message is."""
+        if math.log2(a.scale) >= self.ring.modulus_bits(a.level):
+            raise DepthExceeded(
+                f"at level {a.level} a product has a scale of {math.log2(a.scale):.1f} bits, but "
+                f"the modulus has {self.ring.modulus_bits(a.level):.1f}; use a smaller scale or "
+                "more primes."
+            )
+        return self._checked(a)
 
     def _checked(self, a: Traced) -> Traced:
         """A coefficient never exceeds scale times the largest slot; it must fit Q/2."""

@@ -50,10 +50,13 @@ def effective_multiplier(
     if rounds:
         figures = rounds.noise_units, rounds.noise_scales, rounds.contributions
         noises = [*zip(*figures, strict=True)]
-    norm = output_norm(problem, used, n_owners) / certificate.sensitivity
-    shrink = preparation.honest_discreteness
+    norm, shrink = output_norm(problem, used, n_owners), preparation.honest_discreteness
     return min(
-        units * norm / (scale * s) * shrink(units, 1, n_owners, n_colluding)[0]
+        units
+        * norm
+        / (scale * s)
+        / certificate.sensitivity
+        * shrink(units, 1, n_owners, n_colluding)[0]
         for units, scale, s in noises
     )
 

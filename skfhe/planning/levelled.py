@@ -179,10 +179,10 @@ class Levelled:
             factors(self.task, layout),
             [level for level, _ in self.gradients],
         )
-        gradients: list[Traced] = []
+        gradients, chunks = [], [chunk] * layout.chunks
         for level, _ in self.gradients:
-            weights = steps.weights(gradients, start) if gradients else start
-            gradients.append(steps.gradient([chunk] * layout.chunks, weights, level))
+            of_chunks = steps.residuals(chunks, gradients, start)
+            gradients.append(steps.gradient(chunks, of_chunks, level))
         steps.combined(gradients)
         exact = tuple((one.level, one.scale) for one in gradients)
         if [level for level, _ in exact] != [level for level, _ in self.gradients]:
@@ -305,11 +305,14 @@ class StepBounds:
         As in `skfhe.planning.requirement.Bounds`, of this step alone.
     margin_slack : float
         How far a margin may be moved.
+    told : float
+        How far the sum may be moved by all errors, those that all data share included.
     """
 
     error: float
     row_slack: float
     margin_slack: float
+    told: float
     flooding: float
 
 
@@ -336,7 +339,9 @@ def step_bounds(one: Levelled, step: int) -> StepBounds:
             items = layout.groups * layout.feature_blocks
             doubled = 2.0 ** (items - 1).bit_length()
             switch = errors.key_switch_error(ring, level)
-            coherent = math.hypot(rescale, switch * math.sqrt(4 / 3)) / scale / alpha
+            # Where rounds start from fresh weights, those are brought down by a rescale too.
+            rescales = rescale * math.sqrt(1 + task.fresh)
+            coherent = math.hypot(rescales, switch * math.sqrt(4 / 3)) / scale / alpha
             beside = math.hypot(_beside(one, step), rescale / scale, math.sqrt(2) * switch / scale)
             beside *= math.sqrt(n * layout.feature_blocks / doubled)
             scale *= doubled
@@ -384,5 +389,6 @@ def step_bounds(one: Levelled, step: int) -> StepBounds:
         row_slack=single * either * norm / contribution + 2 * row_error / norm,
         margin_slack=single * margin_error
         + quantile * coherent * norm * math.sqrt(layout.n_columns),
+        told=told,
         flooding=(told / noise) ** 2 / 2,
     )

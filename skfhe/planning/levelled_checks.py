@@ -13,8 +13,12 @@ from .schedule import ERROR_ROOM, Setting, contributions_of, reaches_of
 
 # Figures are recomputed on another machine: a few last digits may differ.
 _ROUNDING = 1e-9
-# 2E of a step may be so much of the sensitivity, as the certificate allows for errors.
-_MOST_ERROR = 2 * ERROR_ROOM
+# More steps than any modulus holds; the certificates' maxima are taken on points for fewer.
+_MOST_STEPS = 64
+# 2E of a step, over the relation's factor: errors are otherwise taken from the plan.
+_MOST_ERROR = 0.1
+# By how much the last reach, which releases are checked against, may exceed the certificate's.
+_LAST_REACH = 2.0
 
 
 def require_rounds(plan: TrainingPlan) -> None:
@@ -37,7 +41,7 @@ def require_rounds(plan: TrainingPlan) -> None:
     )
     if not (
         type(k) is int
-        and 1 <= k <= 1000
+        and 1 <= k <= _MOST_STEPS
         and plan.optimizer.max_iter % k == 0
         and problem.n_outputs == 1
         and not problem.hidden_units
@@ -73,13 +77,19 @@ def covered(plan: TrainingPlan) -> bool:
     n, norm = problem.n_samples, row_norm(problem.intercept_column)
     factor = RELATION_FACTOR[certificate.neighboring]
     sums = output_norm(problem, plan.encryption, guarantee.n_owners)
-    figures = zip(rounds.noise_units, rounds.noise_scales, rounds.contributions, strict=True)
-    spread = max(units * sums / (scale * s) for units, scale, s in figures)
+    # Every owner rounds its share of the spread upwards.
+    honest = guarantee.n_owners - guarantee.n_colluding
+    shares = [math.ceil(units / math.sqrt(honest)) for units in rounds.noise_units]
+    spreads = [
+        share * math.sqrt(guarantee.n_owners) * sums / (scale * n)
+        for share, scale in zip(shares, rounds.noise_scales, strict=True)
+    ]
     noise = Noise(
-        multiplier=spread * guarantee.noise_excess / n,
+        multiplier=math.nan,
         n_coordinates=problem.n_columns,
         probability=rounds.probability / plan.visits,
         error=ERROR_ROOM * factor / n,
+        deviations=tuple(spreads),
     )
     start = plan.optimizer.weight_norm if plan.visits > 1 else 0.0
     setting = Setting(norm * (1 + certificate.row_slack), noise, start, certificate.margin_slack)
@@ -94,6 +104,7 @@ def covered(plan: TrainingPlan) -> bool:
             a >= b * (1 - _ROUNDING)
             for a, b in zip(rounds.contributions, contributions, strict=True)
         )
+        and rounds.reaches[-1] <= _LAST_REACH * reaches[-1]
         and certificate.error <= _MOST_ERROR * factor
         and certificate.error_probability >= rounds.probability * (1 + _ROUNDING)
     )

@@ -21,11 +21,12 @@ _PRICES = {"rows": 2.0, "labels": 0.3, "weights": 0.5, "margins": 2.0}
 
 @dataclass(frozen=True)
 class Limits:
-    """What errors must stay below, at every step; `flooding` over all of them."""
+    """What errors must stay below, at every step; `flooding` over all steps of a round."""
 
     error: float
     row_slack: float
     margin_slack: float
+    told: float
     flooding: float
 
 
@@ -119,6 +120,7 @@ def _violation(bounds, limits: Limits) -> float:
         (max(b.error for b in bounds), limits.error),
         (max(b.row_slack for b in bounds), limits.row_slack),
         (max(b.margin_slack for b in bounds), limits.margin_slack),
+        (max(b.told for b in bounds), limits.told),
         (math.fsum(b.flooding for b in bounds), limits.flooding),
     )
     return sum(max(0.0, math.log(have / limit)) for have, limit in figures if have > limit)

@@ -17,9 +17,9 @@ from .defaults import Request
 from .levelled import Task
 from .levelled_choice import Choice, Limits, choose
 from .levelled_defaults import MOST_STEPS, Terms, resolve
-from .preparation import prepared_statistics
+from .preparation import flooding, prepared_statistics
 from .requirement import PRODUCT_LEVEL
-from .schedule import MARGIN_ROOM, ROW_ROOM, Schedule, Setting
+from .schedule import ERROR_ROOM, MARGIN_ROOM, ROW_ROOM, Schedule, Setting
 
 # Errors of encryption may enlarge the sensitivity by so much in all; noise is drawn for less.
 _SENSITIVITY_ROOM = 1.1
@@ -48,16 +48,25 @@ def make_levelled_plan(
     tried = 0
     for steps, found in _schedules(request, terms, counts, single, failure):
         task = _task(request, terms, counts, single, failure, steps, found)
-        flooding = MAX_FLOODING / 2 if counts[3] > 1 else math.inf
-        factor = task.relation_factor
-        limits = Limits(max_error * factor, ROW_ROOM, MARGIN_ROOM, flooding)
-        choice = choose(task, limits)
+        choice = choose(task, _limits(task, max_error))
         if choice is not None:
             return _assembled(request, terms, counts, single, failure, task, choice)
         tried = max(tried, steps)
         if terms.max_iter is not None:
             break
     raise InfeasiblePlan(_no_room(request, terms, counts, single, max_error, failure, tried))
+
+
+def _limits(task: Task, max_error: float) -> Limits:
+    """What errors must stay below; a part of the flooding is left for the statistics."""
+    factor, rounds = task.relation_factor, task.n_steps // len(task.schedule.points)
+    return Limits(
+        error=max_error * factor,
+        row_slack=ROW_ROOM,
+        margin_slack=MARGIN_ROOM,
+        told=ERROR_ROOM * factor,
+        flooding=MAX_FLOODING / 2 / rounds if task.n_owners > 1 else math.inf,
+    )
 
 
 def _schedules(request, terms: Terms, counts, single: float, failure: float):
@@ -86,7 +95,7 @@ def _setting(request, terms: Terms, counts, single: float, failure: float, steps
         multiplier=multiplier * factor * _SENSITIVITY_ROOM * excess / n_samples,
         n_coordinates=terms.problem.n_columns,
         probability=failure / rounds,
-        error=schedule.ERROR_ROOM * factor / n_samples,
+        error=ERROR_ROOM * factor / n_samples,
     )
     norm = row_norm(terms.problem.intercept_column) * (1 + ROW_ROOM)
     return Setting(norm, noise, terms.weight_norm if rounds > 1 else 0.0, MARGIN_ROOM)
@@ -140,13 +149,7 @@ def _no_room(request, terms: Terms, counts, single, max_error, failure, tried: i
         if found is None:
             continue
         task = _task(request, smaller, counts, single, failure, steps, found)
-        limits = Limits(
-            max_error * task.relation_factor,
-            ROW_ROOM,
-            MARGIN_ROOM,
-            MAX_FLOODING / 2 if counts[3] > 1 else math.inf,
-        )
-        if choose(task, limits) is not None:
+        if choose(task, _limits(task, max_error)) is not None:
             return (
                 f"{k} steps of degree {request.degree} do not fit 868 bits of modulus at "
                 f"poly_modulus_degree=32768, the most that is secure: {fewer} do. Use max_iter="
@@ -238,7 +241,11 @@ def _assembled(
             n_releases=task.n_steps + len(terms.recipe.shares),
             n_owners=owners[0],
             n_colluding=owners[1],
-            flooding=math.fsum(b.flooding for b in choice.bounds),
+            flooding=task.n_steps // rounds.steps * math.fsum(b.flooding for b in choice.bounds)
+            + math.fsum(
+                flooding(statistic, used, *owners, failure)
+                for statistic in prepared.statistics.values()
+            ),
         ),
         used,
         _prediction(choice, problem, task),

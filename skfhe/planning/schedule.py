@@ -26,9 +26,9 @@ _BISECTIONS = 14
 # Intervals tried for polynomials, shortest first, and how often one is adapted to its steps.
 _RADII = tuple(2.0 * 1.25**i for i in range(14))
 _MOST_DAMPING = 50.0
-# Relative excess of a row's norm, and what may move a margin, that encryption errors may bring;
-# and their share of a mean gradient, over S.
-ROW_ROOM, MARGIN_ROOM, ERROR_ROOM = 0.03, 0.3, 0.05
+# What encryption errors may do: lengthen a row, relatively; move a margin; and move the sum of all
+# residuals times rows, in S and over the relation's factor, errors that all data share included.
+ROW_ROOM, MARGIN_ROOM, ERROR_ROOM = 0.03, 0.3, 1.0
 # Intervals are longer than margins reach by so much, for rounding in whoever computes them again.
 _ROOM = 1 + 1e-6
 
@@ -97,7 +97,7 @@ def reaches_of(
     """
     norm, noise = setting.row_norm, setting.noise
     rest = {"start_norm": setting.start_norm, "slack": setting.slack}
-    if certificate == "spectral" and approximation.degree == 1:
+    if certificate == "spectral" and approximation.degree == 1 and approximation.monotone:
         slope = float(approximation.odd_coefficients[0])
         return trajectory.spectral_reaches(slope, norm, points, noise, **rest)
     if certificate == "energy" and approximation.monotone:

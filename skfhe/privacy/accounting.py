@@ -174,6 +174,44 @@ def calibrate(epsilon: float, delta: float, n_releases: int) -> float:
     return lower * (1 + step)
 
 
+def last_iterate_mu(contraction: float, n_steps: int, noise_multiplier: float) -> float:
+    """Return the mu of the last point of noisy, strictly contractive gradient steps.
+
+    ``mu = sqrt((1 - c^t)/(1 + c^t) (1 + c)/(1 - c)) / m`` (J. Bok, W. Su, J. Altschuler, "Shifted
+    interpolation for differential privacy", ICML 2024, arXiv 2403.00278, the theorem for strongly
+    convex losses). It holds for the last iterate alone of full-batch steps of one fixed size, for
+    losses that are strongly convex and smooth everywhere; never with momentum, averages, or steps
+    of changing size.
+
+    Parameters
+    ----------
+    contraction : float
+        c = max(|1 - eta m|, |1 - eta M|), at least 0 and below 1.
+    n_steps : int
+        t, at least 1.
+    noise_multiplier : float
+        Noise spread over sensitivity of every step, positive and finite.
+
+    Returns
+    -------
+    mu : float
+        At most ``sqrt(n_steps) / noise_multiplier``, that of composition.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of its range.
+    """
+    _require(0 <= contraction < 1, "contraction", "at least 0 and below 1", contraction)
+    _check(n_releases=n_steps)
+    ok = 0 < noise_multiplier < math.inf
+    _require(ok, "noise_multiplier", "positive and finite", noise_multiplier)
+    # (1 - c^t)/(1 - c) is summed, as both vanish where c is close to one.
+    power = float(contraction) ** int(n_steps)
+    powers = math.fsum(float(contraction) ** i for i in range(int(n_steps)))
+    return math.sqrt(powers * (1 + contraction) / (1 + power)) / noise_multiplier
+
+
 def discreteness(sigma_units: float, n_coordinates: int, n_releases: int) -> tuple[float, float]:
     """Bound what integer noise costs over the continuous noise that the accountant knows.
 

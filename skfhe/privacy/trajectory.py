@@ -44,9 +44,10 @@ A_{k+1} g(y_k) <= A_k g(x_k) + a_k g(0) + a_k <G(y_k), z_k>. With ||z_{k+1}||^2 
 The last term has mean zero given the past and deviation at most s (a_k^2 B X + a_k ||z_k||), B
 the bound of |p - y|. With G_0 = max_z (l(0) - l(z)) every ||z_k||^2 is at most 2 (h_k + A_k G_0),
 and y_k is a convex combination of z_0, ..., z_k: the largest of these bounds holds for every
-point. With a smoothness of more than beta all steps are shorter, and all of it holds too. Beyond
-the interval take p as constant: still monotone, so all of this holds for the steps that such a p
-would take, and with the certificate's probability they are the steps that were taken.
+point. With a smoothness of more than beta steps are shorter, and all of it holds too. Beyond
+the interval continue p with slope max p' until it is 1, symmetrically below, and as constant then:
+still monotone and no steeper, so all of this holds for the steps that such a p would take, and
+with the certificate's probability they are the steps that were taken.
 
 **Plain steps: the worst row.** Without momentum, w' = w - eta (G + chi), and w - eta G is the mean
 over rows of w - eta e x, so for ||w|| <= rho its norm is at most the largest over one row,
@@ -86,19 +87,28 @@ class Noise:
     ----------
     multiplier : float
         Deviation of a step's noise on every coordinate of the mean gradient, of all owners
-        together, over S_t: noise multiplier times sensitivity over rows.
+        together, over S_t as it is certified: noise multiplier times sensitivity over rows.
     n_coordinates : int
         d.
     probability : float
         That the certificate fails over all steps.
     error : float, default=0
         Bound of the norm of any other error of a mean gradient, over S_t.
+    deviations : tuple of float, optional
+        The deviations themselves, where they are known already.
     """
 
     multiplier: float
     n_coordinates: int
     probability: float
     error: float = 0.0
+    deviations: tuple[float, ...] | None = None
+
+    def deviation(self, step: int, contribution: float) -> float:
+        """Of the noise of a step, of which this is S_t."""
+        if self.deviations is None:
+            return self.multiplier * contribution
+        return self.deviations[step]
 
     def quantile(self, n_events: int) -> float:
         """q with n_events times 2 exp(-q^2/2) at most the probability."""
@@ -151,17 +161,20 @@ def spectral_reaches(
     point[0] = 1.0
     gradients: list[NDArray] = []
     deviations: list[float] = []
+    errors: list[float] = []
     reaches: list[float] = []
     for step in range(steps + 1):
         moved = np.array(deviations)[:, None] * point[2 : 2 + step]
         noised = math.sqrt(float(np.max(np.sum(moved**2, axis=0), initial=0.0)))
         far = start_norm * np.max(np.abs(point[0]))
-        far += np.max(np.abs(row_norm * u * point[1])) / 2 + quantile * noise.multiplier * noised
-        far += noise.error * float(np.sum(np.max(np.abs(moved), axis=1)))
+        far += np.max(np.abs(row_norm * u * point[1])) / 2 + quantile * noised
+        far += float(np.max(np.abs(point[2 : 2 + step]), axis=1) @ np.array(errors))
         reaches.append(float(row_norm * far * between + slack))
         if step == steps:
             break
-        deviations.append((0.5 + slope * reaches[-1]) * row_norm)
+        contribution = (0.5 + abs(slope) * reaches[-1]) * row_norm
+        deviations.append(noise.deviation(step, contribution))
+        errors.append(noise.error * contribution)
         gradient = slope * eigenvalues * point
         gradient[1] -= 1.0
         gradient[2 + step] += 1.0
@@ -187,13 +200,13 @@ def energy_reaches(
     """
     beta = row_norm**2 * approximation.max_derivative
     longest = approximation.residual_bound() * row_norm
-    deviation, error = noise.multiplier * longest, noise.error * longest
+    error = noise.error * longest
     quantile, norm = noise.quantile(2 * steps), noise.norm(2 * steps)
     gained = _loss_gained(approximation, start_norm * row_norm)
     energy = total = far = 0.0
     reaches = [start_norm * row_norm + slack]
-    for rate in _rates(steps):
-        a = rate / (beta * damping)
+    for step, rate in enumerate(_rates(steps)):
+        a, deviation = rate / (beta * damping), noise.deviation(step, longest)
         energy += (a * (deviation * norm + error)) ** 2
         energy += (quantile * deviation + error) * (a**2 * longest + a * far)
         total += a
@@ -213,15 +226,15 @@ def plain_reaches(
     """The same for plain steps of given sizes, with any p: the better of both certificates."""
     beta = row_norm**2 * approximation.max_derivative
     longest = approximation.residual_bound() * row_norm
-    deviation, error = noise.multiplier * longest, noise.error * longest
+    error = noise.error * longest
     quantile, norm = noise.quantile(2 * len(rates)), noise.norm(2 * len(rates))
     far = start_norm
     reaches = [far * row_norm + slack]
-    for rate in rates:
+    for step, rate in enumerate(rates):
         moved = _worst_row(approximation, row_norm, rate, far, slack)
         if approximation.monotone and rate * beta <= 2:
             moved = min(moved, far + rate * row_norm / 2)
-        noised = rate * deviation
+        noised = rate * noise.deviation(step, longest)
         far = math.sqrt(moved**2 + 2 * quantile * noised * moved + (noised * norm) ** 2)
         far += rate * error
         reaches.append(far * row_norm + slack)
@@ -247,14 +260,17 @@ def _worst_row(
 
 
 def _loss_gained(approximation: PolynomialApproximation, start: float) -> float:
-    """max over |z| <= start of l(z), less min l: the integral of 1 - p from -start on, label 1.
+    """max over |z| <= start of l(z), less inf l: the integral of 1 - p from -start on, label 1.
 
-    A start beyond the interval is refused by its own reach.
+    Where p ends below 1 the loss goes on falling beyond the interval, while p, continued with its
+    largest slope, rises to 1. A start beyond the interval is refused by its own reach.
     """
     edges = np.linspace(-min(start, approximation.radius), approximation.radius, _CELLS + 1)
     least, _ = approximation.range_on(edges[:-1], edges[1:])
     gained = np.cumsum((1 - least) * np.diff(edges))
-    return max(0.0, float(np.max(gained)))
+    missing = max(0.0, 1 - float(approximation.range_on(approximation.radius, edges[-1])[0]))
+    beyond = missing**2 / (2 * approximation.max_derivative) if missing else 0.0
+    return max(0.0, float(np.max(gained)), float(gained[-1]) + beyond)
 
 
 def _rates(steps: int) -> list[float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 from ..circuits.running import RunningSums
@@ -65,11 +66,14 @@ class Evaluator:
     ):
         self.plan = plan
         self._model = model_of(plan)
-        self._run = ""
-        self._scheme = scheme or plan_scheme(plan)
-        self._backend = self._scheme.evaluator(self._each_key(evaluation_keys))
-        self._checkpoint = checkpoint or Checkpoint()
         whole = isinstance(evaluation_keys, bytes)
+        parts = iter((evaluation_keys,) if whole else evaluation_keys)
+        first = next(parts, b"")
+        header, _ = messages.unpack(first, "evaluation keys", plan.digest)
+        self._run = messages.run_of(header)
+        self._scheme = scheme or plan_scheme(plan)
+        self._backend = self._scheme.evaluator(self._each_key(chain((first,), parts)))
+        self._checkpoint = checkpoint or Checkpoint()
         self._keys = self._checkpoint.keep_keys(evaluation_keys) if whole else b""
         self._n_jobs = n_jobs
         self._cache_bytes = cache_bytes
@@ -85,15 +89,10 @@ class Evaluator:
     def __reduce__(self):
         raise TypeError("an evaluator does not pickle; build one from the evaluation keys.")
 
-    def _each_key(self, evaluation_keys: bytes | Iterable[bytes]) -> Iterator[memoryview]:
-        """The keys, all of one run, which is the evaluator's from then on."""
-        whole = isinstance(evaluation_keys, bytes)
-        for message in (evaluation_keys,) if whole else evaluation_keys:
-            header, keys = messages.unpack(message, "evaluation keys", self.plan.digest)
-            run = messages.run_of(header)
-            if self._run not in ("", run):
-                raise PlanMismatch("the evaluation keys belong to different runs.")
-            self._run = run
+    def _each_key(self, parts: Iterable[bytes]) -> Iterator[memoryview]:
+        """The keys in messages of the evaluator's run."""
+        for part in parts:
+            _, keys = messages.unpack(part, "evaluation keys", self.plan.digest, run=self._run)
             yield from keys
 
     def load(self, rows: Iterable[bytes | Shard]) -> None:

@@ -125,9 +125,11 @@ class TensealEvaluator:
         return self._call("apply_galois", a, element, self._key_of(element))
 
     def _key_of(self, element: int) -> seal.GaloisKeys:
-        """The key of a Galois element; SEAL refuses any that lacks it."""
-        fitting = (keys for keys in self._automorphisms if keys.has_key(element))
-        return next(fitting, seal.GaloisKeys())
+        """The key of a Galois element."""
+        for keys in self._automorphisms:
+            if keys.has_key(element):
+                return keys
+        raise ValueError(f"there is no automorphism key for the Galois element {element}.")
 
     def add_image(self, a: seal.Ciphertext, element: int) -> seal.Ciphertext:
         moved = self.automorphism(a, element)
@@ -168,7 +170,7 @@ class TensealEvaluator:
         try:
             getattr(self._evaluator, name)(a, *arguments, result)
         except (ValueError, RuntimeError) as error:
-            raise self._explained(name, a, arguments, error) from None
+            raise self._explained(name, a, error) from None
         return result
 
     def _constant(self, a: seal.Ciphertext, value: float, scale: float) -> seal.Plaintext:
@@ -187,19 +189,13 @@ class TensealEvaluator:
             self._plaintexts[key] = plaintext
         return self._plaintexts[key]
 
-    def _explained(
-        self, name: str, a: seal.Ciphertext, arguments: tuple, error: Exception
-    ) -> ValueError:
+    def _explained(self, name: str, a: seal.Ciphertext, error: Exception) -> ValueError:
         """SEAL's "scale out of bounds" and "end of modulus switching chain" are spent levels."""
         said = str(error)
         if "scale out of bounds" in said or "end of modulus" in said:
             return DepthExceeded(
                 f"the levels are spent: SEAL says {said!r} at level {self.level(a)} and scale "
                 f"2^{np.log2(a.scale):.1f}; use more primes or a smaller scale."
-            )
-        if "key not present" in said.lower():
-            return ValueError(
-                f"there is no automorphism key for the Galois element {arguments[0]}."
             )
         return ValueError(
             f"SEAL refuses {name}: {said}; level {self.level(a)}, scale {a.scale!r}."

@@ -48,6 +48,10 @@ class TensealKeys:
         raise TypeError("secret keys do not pickle; send evaluation_keys() or public_key().")
 
     def evaluation_keys(self) -> Iterator[bytes]:
+        self._alive()
+        return self._each_evaluation_key()
+
+    def _each_evaluation_key(self) -> Iterator[bytes]:
         yield save(self._alive().create_relin_keys())
         for element in self._elements:
             yield save(self._alive().create_galois_keys([element]))
