@@ -226,6 +226,12 @@ class EncryptedDPLogisticRegression(EncryptedDPClassifier):
             steps_per_round=alone,
         )
 
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        visits = self.protocol == "interactive" and self.steps_per_round == 1
+        tags.classifier_tags.multi_class = visits
+        return tags
+
     def _take(self, weights: NDArray) -> None:
         n_features = self.plan_.problem.n_features
         self.coef_ = weights[:n_features].T.copy()
