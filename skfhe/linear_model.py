@@ -39,8 +39,8 @@ class EncryptedDPLogisticRegression(EncryptedDPClassifier):
     standardize : bool or "auto", default="auto"
         Whether columns are centred and scaled by differentially private means and mean squares,
         which a tenth of the run's mu^2 pays for; two classes have a scale for every column, more
-        have one for all. False stores rows divided by `data_norm`. "auto" does so where every step
-        is a visit to the key holder; elsewhere it would be a visit more.
+        have one for all. False stores rows divided by `data_norm`. "auto" standardises
+        unless the protocol is noninteractive, where that would be a visit more.
     precondition : bool or "auto", default="auto"
         Whether steps are preconditioned by differentially private second moments, for another
         tenth; "auto" does so for up to 1,000 features.
@@ -204,7 +204,7 @@ class EncryptedDPLogisticRegression(EncryptedDPClassifier):
         degree = (5 if alone == 1 else 1) if isinstance(self.degree, str) else int(self.degree)
         standardize = self.standardize
         if isinstance(standardize, str):
-            standardize = alone == 1
+            standardize = alone != 0
         return Request(
             epsilon=float(self.epsilon),
             delta=float(self.delta),

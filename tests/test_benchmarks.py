@@ -30,7 +30,9 @@ def random_rows(name, n_rows=40, seed=0):
     rng = np.random.default_rng(seed)
     columns = []
     for rule in rules_of(name)[1]:
-        if "categories" in rule:
+        if "order" in rule:
+            columns.append(rng.choice(rule["order"], n_rows))
+        elif "categories" in rule:
             columns.append(rng.choice([*rule["categories"], "unheard of"], n_rows))
         else:
             width = rule["high"] - rule["low"]
@@ -44,7 +46,7 @@ def intervals(name):
         if "categories" in rule:
             yield from [(0, 1)] * len(rule["categories"])
         else:
-            yield rule.get("to", (-1, 1))
+            yield rule.get("to", (-1, 1))  # an order's places are within [-1, 1] too
 
 
 def check_within(name, X):
@@ -56,7 +58,7 @@ def check_within(name, X):
 
 
 def test_every_set_has_rules():
-    assert set(datasets.TABLES) == set(SETS)
+    assert set(datasets.TABLES | datasets.VARIANTS) == set(SETS)
 
 
 @pytest.mark.parametrize("name", SETS)
@@ -64,8 +66,9 @@ def test_rules_name_bounds_and_source(name):
     assert bounds.all_rules()[name]["source"]
     for rule in rules_of(name)[1]:
         assert rule["source"]
-        if "categories" in rule:
-            assert len(set(rule["categories"])) == len(rule["categories"])
+        named = rule.get("categories", rule.get("order"))
+        if named:
+            assert len(set(named)) == len(named)
         else:
             assert rule["low"] < rule["high"]
             assert not rule.get("log") or rule["low"] > -1

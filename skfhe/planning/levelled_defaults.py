@@ -13,7 +13,10 @@ MOST_STEPS = 14
 INTERCEPT = 0.25
 # Rounds that a run has unless it says how many, and how far weights may be between them.
 VISITS = 5
-WEIGHT_NORM = 12.0
+WEIGHT_NORM = 6.0
+# The most that eigenvalues may differ by for the semi-iteration to follow them alike: for rows as
+# they are, for centred ones, and where another round goes on.
+MOST_TRAVEL, CENTRED_TRAVEL, ROUNDS_TRAVEL = 60.0, 15.0, 2.0
 _RADIUS = 0.85
 
 
@@ -39,6 +42,8 @@ class Terms:
         As in `skfhe.plan.Optimizer`.
     kind : str
         Of the polynomial.
+    most_travel : float
+        Limit of what a round of Chebyshev's steps follows.
     """
 
     problem: Problem
@@ -50,6 +55,7 @@ class Terms:
     momentum: float
     weight_norm: float
     kind: str
+    most_travel: float
 
     def steps_of(self, max_iter: int) -> int:
         """Steps of a round, of so many in all."""
@@ -106,6 +112,7 @@ def resolve(request: Request, n_samples: int, n_features: int, n_classes: int) -
         momentum=momentum,
         weight_norm=or_automatic(request.weight_norm, WEIGHT_NORM),
         kind="monotone" if request.approximation == "auto" else request.approximation,
+        most_travel=ROUNDS_TRAVEL if steps else CENTRED_TRAVEL if standardize else MOST_TRAVEL,
     )
 
 

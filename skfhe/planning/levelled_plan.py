@@ -106,7 +106,7 @@ def _schedule(request, terms: Terms, counts, single, failure, steps: int) -> Sch
     norm, k = row_norm(terms.problem.intercept_column), terms.steps_of(steps)
     if terms.learning_rate is None:
         if request.degree == 1:
-            return schedule.semi_iteration(k, setting, norm)
+            return schedule.semi_iteration(k, terms.most_travel, setting, norm)
         return schedule.accelerated(request.degree, terms.kind, k, setting, norm)
     rate, momentum = terms.learning_rate, terms.momentum
     if request.degree == 1:

@@ -21,7 +21,7 @@ from ..privacy.trajectory import Noise, Points
 LINE_SLOPE = 0.25
 # Noise may lengthen the last residual's certified bound by so much.
 _NOISE_ALLOWANCE = 1.5
-_LEAST_TRAVEL, _MOST_TRAVEL = 1.1, 60.0
+_LEAST_TRAVEL = 1.1
 _BISECTIONS = 14
 # Intervals tried for polynomials, shortest first, and how often one is adapted to its steps.
 _RADII = tuple(2.0 * 1.25**i for i in range(14))
@@ -147,7 +147,9 @@ def _of_line(points: Points, reaches: tuple[float, ...], row_norm: float) -> Sch
     return Schedule("spectral", line, points, reaches, contributions_of(line, reaches, row_norm))
 
 
-def semi_iteration(steps: int, setting: Setting, row_norm: float) -> Schedule | None:
+def semi_iteration(
+    steps: int, most_travel: float, setting: Setting, row_norm: float
+) -> Schedule | None:
     """Chebyshev's steps, as far as noise hardly shows in their certificate; None if it would."""
     quiet = Setting(
         setting.row_norm,
@@ -167,7 +169,7 @@ def semi_iteration(steps: int, setting: Setting, row_norm: float) -> Schedule | 
         points = trajectory.semi_iteration(steps, largest, travel)
         return reach(points, setting) <= _NOISE_ALLOWANCE * reach(points, quiet)
 
-    travel = _largest(quiet_enough, _LEAST_TRAVEL, _MOST_TRAVEL)
+    travel = _largest(quiet_enough, _LEAST_TRAVEL, most_travel)
     if travel is None:
         return None
     return of_lines(trajectory.semi_iteration(steps, largest, travel), setting, row_norm)
