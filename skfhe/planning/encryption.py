@@ -104,16 +104,21 @@ def _by_cost(
 ) -> list[tuple[float, Candidate, Counter[tuple[str, int]]]]:
     """Candidates with their price and the operations of a step, those first that serve best.
 
-    Errors enlarge the sensitivity and so the noise, which more time is worth to avoid.
+    Errors enlarge the sensitivity and so the noise, which more time is worth to avoid. Candidates
+    whose sums have a scale that the levels do not hold are left out.
     """
 
-    def priced(candidate: Candidate) -> tuple[float, Candidate, Counter[tuple[str, int]]]:
-        counts, traffic = sizing.counts(candidate), sizing.circuit(candidate).traffic
+    def priced(candidate: Candidate) -> tuple[float, Candidate, Counter[tuple[str, int]]] | None:
+        try:
+            counts, traffic = sizing.counts(candidate), sizing.circuit(candidate).traffic
+        except DepthExceeded:
+            return None
         excess = sizing.bounds(candidate, whole=False).excess(sizing.requirement)
         milliseconds = cost.step_milliseconds(candidate.ring, traffic, counts)
         return milliseconds * (1 + excess) ** _WORTH_OF_NOISE, candidate, counts
 
-    return sorted(map(priced, candidates), key=lambda item: item[0])
+    found = [item for item in map(priced, candidates) if item is not None]
+    return sorted(found, key=lambda item: item[0])
 
 
 def _require_precise(requirement: Requirement, bounds: Bounds) -> None:
