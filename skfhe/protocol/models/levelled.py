@@ -12,15 +12,15 @@ from ...circuits.arithmetic import Arithmetic
 from ...circuits.levelled import LevelledChunk, LevelledSteps
 from ...circuits.polynomial import FactoredPolynomial
 from ...crypto.backend import Ciphertext
-from ...packing import Layout
 from ...plan import TrainingPlan
 from ...planning.levelled import point_factors
 from ...privacy.frame import Frame
 from ...privacy.sensitivity import row_norm
-from .base import Certified, NoiseForm, Plain, ReleaseForm, one_hot, require_shapes
+from .base import Certified, NoiseForm, ReleaseForm
+from .linear import LinearRows
 
 
-class LevelledModel:
+class LevelledModel(LinearRows):
     """Two classes; see `Model`. A gradient here is what a round has moved the weights by.
 
     Parameters
@@ -30,10 +30,7 @@ class LevelledModel:
     """
 
     def __init__(self, plan: TrainingPlan):
-        self._plan = plan
-        self.layout = Layout.of(plan.problem, plan.encryption, plan.guarantee.n_owners)
-        self.elements = self.layout.elements
-        self.rows_per_chunk, self.chunks = self.layout.rows_per_chunk, self.layout.chunks
+        super().__init__(plan)
         used, rounds, copies = plan.encryption, plan.rounds, 1 + bool(plan.problem.class_weight)
         top = len(used.primes) - 2
         self.sections = (
@@ -55,15 +52,6 @@ class LevelledModel:
         reach = rounds.reaches[-1] / row_norm(plan.problem.intercept_column)
         start = plan.optimizer.weight_norm if plan.visits > 1 else 0.0
         self.release = ReleaseForm(scale, 2 * (reach + start) * scale, used.noise_units)
-
-    def pack(self, rows: NDArray, targets: NDArray) -> list[Plain]:
-        """The labels, then the rows; weighted ones a second time, for the products."""
-        problem, layout, copies = self._plan.problem, self.layout, [rows]
-        if problem.class_weight:
-            copies.append(rows * np.array(problem.class_weight)[targets][:, None])
-        packed = [layout.pack_labels(one_hot(problem, targets))]
-        packed += [layout.pack_rows(copy, i) for copy in copies for i in range(layout.groups)]
-        return [Plain(one, *form) for one, form in zip(packed, self.sections, strict=True)]
 
     def chunk(self, backend, ciphertexts: Sequence[Ciphertext]) -> LevelledChunk:
         labels, *copies = ciphertexts
@@ -96,20 +84,6 @@ class LevelledModel:
 
     def optimizer(self, frame: Frame, curvature: NDArray | None) -> LevelledOptimizer:
         return LevelledOptimizer(self._plan)
-
-    def released(self, frame: Frame, weights: NDArray) -> NDArray:
-        return frame.original(weights)
-
-    def arrays(self, released: NDArray) -> list[NDArray]:
-        return [released]
-
-    def from_arrays(self, arrays: Sequence[NDArray]) -> NDArray:
-        problem = self._plan.problem
-        require_shapes(arrays, [(problem.n_columns, problem.n_outputs)])
-        return arrays[0]
-
-    def norm(self, weights: NDArray) -> float:
-        return float(np.linalg.norm(weights))
 
     def mean_norm(self, gradient: NDArray) -> float:
         return self.norm(gradient)

@@ -20,8 +20,8 @@ from ..optimizer import ProjectedNesterov, make_optimizer
 from .base import Certified, Plain, one_hot, require_shapes, single_forms
 
 
-class LinearModel:
-    """One output for two classes, one-vs-rest outputs for more; see `Model`.
+class LinearRows:
+    """What linear models have in common: how rows are packed and weights are released.
 
     Parameters
     ----------
@@ -29,23 +29,13 @@ class LinearModel:
         The plan that all parties agreed on.
     """
 
+    sections: tuple[tuple[float, int], ...]
+
     def __init__(self, plan: TrainingPlan):
         self._plan = plan
         self.layout = Layout.of(plan.problem, plan.encryption, plan.guarantee.n_owners)
         self.elements = self.layout.elements
         self.rows_per_chunk, self.chunks = self.layout.rows_per_chunk, self.layout.chunks
-        used, groups = plan.encryption, self.layout.groups
-        self.sections = (
-            (used.scale, used.label_level),
-            *[(used.row_scale, len(used.primes) - 2)] * groups,
-            *[(used.row_scale, used.product_level)] * (groups if plan.problem.class_weight else 0),
-        )
-        self.n_weights = self.layout.groups
-        self.tables = len(plan.certificate.polynomials), len(plan.certificate.contributions)
-        self.noise, self.release = single_forms(plan, self.layout.output_norm)
-        self._least = least_contributions(
-            plan.certificate.polynomials, plan.problem.intercept_column
-        )
 
     def pack(self, rows: NDArray, targets: NDArray) -> list[Plain]:
         """The labels, then the rows; weighted ones a second time, for the products.
@@ -59,6 +49,45 @@ class LinearModel:
         packed = [layout.pack_labels(one_hot(problem, targets))]
         packed += [layout.pack_rows(copy, i) for copy in copies for i in range(layout.groups)]
         return [Plain(one, *form) for one, form in zip(packed, self.sections, strict=True)]
+
+    def released(self, frame: Frame, weights: NDArray) -> NDArray:
+        return frame.original(weights)
+
+    def arrays(self, released: NDArray) -> list[NDArray]:
+        return [released]
+
+    def from_arrays(self, arrays: Sequence[NDArray]) -> NDArray:
+        problem = self._plan.problem
+        require_shapes(arrays, [(problem.n_columns, problem.n_outputs)])
+        return arrays[0]
+
+    def norm(self, weights: NDArray) -> float:
+        return float(np.linalg.norm(weights))
+
+
+class LinearModel(LinearRows):
+    """One output for two classes, one-vs-rest outputs for more; see `Model`.
+
+    Parameters
+    ----------
+    plan : TrainingPlan
+        The plan that all parties agreed on.
+    """
+
+    def __init__(self, plan: TrainingPlan):
+        super().__init__(plan)
+        used, groups = plan.encryption, self.layout.groups
+        self.sections = (
+            (used.scale, used.label_level),
+            *[(used.row_scale, len(used.primes) - 2)] * groups,
+            *[(used.row_scale, used.product_level)] * (groups if plan.problem.class_weight else 0),
+        )
+        self.n_weights = self.layout.groups
+        self.tables = len(plan.certificate.polynomials), len(plan.certificate.contributions)
+        self.noise, self.release = single_forms(plan, self.layout.output_norm)
+        self._least = least_contributions(
+            plan.certificate.polynomials, plan.problem.intercept_column
+        )
 
     def chunk(self, backend, ciphertexts: Sequence[Ciphertext]) -> EncryptedChunk:
         labels, *copies = ciphertexts
@@ -99,22 +128,8 @@ class LinearModel:
     ) -> Discriminant | ProjectedNesterov:
         return make_optimizer(self._plan, frame, curvature)
 
-    def released(self, frame: Frame, weights: NDArray) -> NDArray:
-        return frame.original(weights)
-
-    def arrays(self, released: NDArray) -> list[NDArray]:
-        return [released]
-
-    def from_arrays(self, arrays: Sequence[NDArray]) -> NDArray:
-        problem = self._plan.problem
-        require_shapes(arrays, [(problem.n_columns, problem.n_outputs)])
-        return arrays[0]
-
     def mean_norm(self, gradient: NDArray) -> float:
         return self.norm(gradient) / self._plan.problem.n_samples
-
-    def norm(self, weights: NDArray) -> float:
-        return float(np.linalg.norm(weights))
 
     def _factored(self, indices: Sequence[int]) -> tuple[FactoredPolynomial, float]:
         """The polynomial over S, and S."""
