@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from ..crypto.parameters import SECURITY_TABLE
 from ..exceptions import InfeasiblePlan
@@ -45,132 +45,157 @@ def make_levelled_plan(
     """
     terms = resolve(request, *counts[:3])
     single = accounting.calibrate(request.epsilon, request.delta * (1 - accounting.DELTA_SHARE), 1)
+    asked = Asked(request, terms, counts[0], counts[3:], single, max_error, failure)
     tried = 0
-    for steps, found in _schedules(request, terms, counts, single, failure):
-        task = _task(request, terms, counts, single, failure, steps, found)
-        choice = choose(task, _limits(task, max_error))
+    for steps, found in asked.schedules():
+        task = asked.task(steps, found)
+        choice = choose(task, asked.limits(task))
         if choice is not None:
-            return _assembled(request, terms, counts, single, failure, task, choice)
+            return _assembled(asked, task, choice)
         tried = max(tried, steps)
         if terms.max_iter is not None:
             break
-    raise InfeasiblePlan(_no_room(request, terms, counts, single, max_error, failure, tried))
+    raise InfeasiblePlan(_no_room(asked, tried))
 
 
-def _limits(task: Task, max_error: float) -> Limits:
-    """What errors must stay below; a part of the flooding is left for the statistics."""
-    factor, rounds = task.relation_factor, task.n_steps // len(task.schedule.points)
-    return Limits(
-        error=max_error * factor,
-        row_slack=ROW_ROOM,
-        margin_slack=MARGIN_ROOM,
-        told=ERROR_ROOM * factor,
-        flooding=MAX_FLOODING / 2 / rounds if task.n_owners > 1 else math.inf,
-    )
+@dataclass(frozen=True)
+class Asked:
+    """What a plan is made for.
+
+    Attributes
+    ----------
+    request : Request
+        Hyperparameters.
+    terms : Terms
+        The same with every "auto" filled in.
+    n_samples : int
+        Rows.
+    owners : tuple of int
+        Owners, and how many of them collude.
+    single : float
+        The noise multiplier of a single release that spends everything.
+    max_error, failure : float
+        As `make_levelled_plan` takes them.
+    """
+
+    request: Request
+    terms: Terms
+    n_samples: int
+    owners: tuple[int, ...]
+    single: float
+    max_error: float
+    failure: float
+
+    @property
+    def factor(self) -> float:
+        """Delta over one row's contribution."""
+        return RELATION_FACTOR[self.request.neighboring]
+
+    def multiplier(self, steps: int) -> float:
+        """The noise multiplier of each of so many steps."""
+        return self.single * math.sqrt(steps / self.terms.recipe.left)
+
+    def schedules(self) -> list[tuple[int, Schedule]]:
+        """Numbers of steps with their schedules, those first that travel farthest."""
+        terms = self.terms
+        if terms.max_iter is not None:
+            candidates = [terms.max_iter]
+        elif terms.steps is None:
+            candidates = [*range(1, MOST_STEPS + 1)]
+        else:
+            candidates = [terms.steps * terms.visits]
+        tried = [(steps, self.schedule(steps)) for steps in candidates]
+        found = [(steps, one) for steps, one in tried if one is not None]
+        return sorted(
+            found, key=lambda item: -item[1].travel * item[1].approximation.max_derivative
+        )
+
+    def schedule(self, steps: int) -> Schedule | None:
+        """A round of so many steps in all; None if nothing certifies it."""
+        terms, setting = self.terms, self._setting(steps)
+        norm, k = row_norm(terms.problem.intercept_column), terms.steps_of(steps)
+        if terms.learning_rate is None:
+            if self.request.degree == 1:
+                return schedule.semi_iteration(k, terms.most_travel, setting, norm)
+            return schedule.accelerated(self.request.degree, terms.kind, k, setting, norm)
+        rate, momentum = terms.learning_rate, terms.momentum
+        if self.request.degree == 1:
+            return schedule.of_lines(trajectory.heavy_ball(k, rate, momentum), setting, norm)
+        return schedule.plain(self.request.degree, terms.kind, [rate] * k, setting, norm)
+
+    def _setting(self, steps: int) -> Setting:
+        n_owners, n_colluding = self.owners
+        excess = math.sqrt(n_owners / (n_owners - n_colluding))
+        rounds = steps // self.terms.steps_of(steps)
+        noise = Noise(
+            self.multiplier(steps) * self.factor * _SENSITIVITY_ROOM * excess / self.n_samples,
+            n_coordinates=self.terms.problem.n_columns,
+            probability=self.failure / rounds,
+            error=ERROR_ROOM * self.factor / self.n_samples,
+        )
+        norm = row_norm(self.terms.problem.intercept_column) * (1 + ROW_ROOM)
+        return Setting(norm, noise, self.terms.weight_norm if rounds > 1 else 0.0, MARGIN_ROOM)
+
+    def task(self, steps: int, found: Schedule) -> Task:
+        """What encryption must serve."""
+        return Task(
+            problem=self.terms.problem,
+            schedule=found,
+            fresh=steps > self.terms.steps_of(steps),
+            noise_multiplier=self.multiplier(steps),
+            relation_factor=self.factor,
+            failure=self.failure,
+            n_steps=steps,
+            n_owners=self.owners[0],
+            n_colluding=self.owners[1],
+        )
+
+    def limits(self, task: Task) -> Limits:
+        """What errors must stay below; a part of the flooding is left for the statistics."""
+        rounds = task.n_steps // len(task.schedule.points)
+        return Limits(
+            error=self.max_error * self.factor,
+            row_slack=ROW_ROOM,
+            margin_slack=MARGIN_ROOM,
+            told=ERROR_ROOM * self.factor,
+            flooding=MAX_FLOODING / 2 / rounds if task.n_owners > 1 else math.inf,
+        )
 
 
-def _schedules(request, terms: Terms, counts, single: float, failure: float):
-    """Numbers of steps with their schedules, those first that travel farthest."""
-    if terms.max_iter is not None:
-        candidates = [terms.max_iter]
-    elif terms.steps is None:
-        candidates = [*range(1, MOST_STEPS + 1)]
-    else:
-        candidates = [terms.steps * terms.visits]
-    found = []
-    for steps in candidates:
-        one = _schedule(request, terms, counts, single, failure, steps)
-        if one is not None:
-            found.append((steps, one))
-    return sorted(found, key=lambda item: -item[1].travel * item[1].approximation.max_derivative)
-
-
-def _setting(request, terms: Terms, counts, single: float, failure: float, steps: int) -> Setting:
-    n_samples, _, _, n_owners, n_colluding = counts
-    factor = RELATION_FACTOR[request.neighboring]
-    multiplier = _multiplier(terms, single, steps)
-    excess = math.sqrt(n_owners / (n_owners - n_colluding))
-    rounds = steps // terms.steps_of(steps)
-    noise = Noise(
-        multiplier=multiplier * factor * _SENSITIVITY_ROOM * excess / n_samples,
-        n_coordinates=terms.problem.n_columns,
-        probability=failure / rounds,
-        error=ERROR_ROOM * factor / n_samples,
-    )
-    norm = row_norm(terms.problem.intercept_column) * (1 + ROW_ROOM)
-    return Setting(norm, noise, terms.weight_norm if rounds > 1 else 0.0, MARGIN_ROOM)
-
-
-def _schedule(request, terms: Terms, counts, single, failure, steps: int) -> Schedule | None:
-    setting = _setting(request, terms, counts, single, failure, steps)
-    norm, k = row_norm(terms.problem.intercept_column), terms.steps_of(steps)
-    if terms.learning_rate is None:
-        if request.degree == 1:
-            return schedule.semi_iteration(k, terms.most_travel, setting, norm)
-        return schedule.accelerated(request.degree, terms.kind, k, setting, norm)
-    rate, momentum = terms.learning_rate, terms.momentum
-    if request.degree == 1:
-        return schedule.of_lines(trajectory.heavy_ball(k, rate, momentum), setting, norm)
-    return schedule.plain(request.degree, terms.kind, [rate] * k, setting, norm)
-
-
-def _multiplier(terms: Terms, single: float, steps: int) -> float:
-    return single * math.sqrt(steps / terms.recipe.left)
-
-
-def _task(request, terms: Terms, counts, single, failure, steps: int, found: Schedule) -> Task:
-    return Task(
-        problem=terms.problem,
-        schedule=found,
-        fresh=steps > terms.steps_of(steps),
-        noise_multiplier=_multiplier(terms, single, steps),
-        relation_factor=RELATION_FACTOR[request.neighboring],
-        failure=failure,
-        n_steps=steps,
-        n_owners=counts[3],
-        n_colluding=counts[4],
-    )
-
-
-def _no_room(request, terms: Terms, counts, single, max_error, failure, tried: int) -> str:
+def _no_room(asked: Asked, tried: int) -> str:
     """Why there is no plan: the noise, or the modulus; with the number of steps that fits."""
+    degree, terms = asked.request.degree, asked.terms
     instead = "or use protocol='interactive', which takes any number of steps"
     if not tried:
         return (
             "no certificate bounds the weights: the noise of steps that nobody looks at is too "
-            f"much for {counts[0]} rows; use a larger epsilon, more rows, degree=1, a smaller "
-            f"learning_rate, {instead}."
+            f"much for {asked.n_samples} rows; use a larger epsilon, more rows, degree=1, a "
+            f"smaller learning_rate, {instead}."
         )
     k = terms.steps_of(tried)
     for fewer in range(k - 1, 0, -1):
         steps = tried // k * fewer
-        smaller = replace(terms, steps=fewer, max_iter=steps)
-        found = _schedule(request, smaller, counts, single, failure, steps)
+        smaller = replace(asked, terms=replace(terms, steps=fewer, max_iter=steps))
+        found = smaller.schedule(steps)
         if found is None:
             continue
-        task = _task(request, smaller, counts, single, failure, steps, found)
-        if choose(task, _limits(task, max_error)) is not None:
+        task = smaller.task(steps, found)
+        if choose(task, smaller.limits(task)) is not None:
             return (
-                f"{k} steps of degree {request.degree} do not fit 868 bits of modulus at "
+                f"{k} steps of degree {degree} do not fit 868 bits of modulus at "
                 f"poly_modulus_degree=32768, the most that is secure: {fewer} do. Use max_iter="
                 f"{steps}, a lower degree, steps_per_round={fewer}, {instead}."
             )
     return (
-        f"not even one step of degree {request.degree} fits 868 bits of modulus at "
+        f"not even one step of degree {degree} fits 868 bits of modulus at "
         f"poly_modulus_degree=32768 with the precision needed; use degree=1, {instead}."
     )
 
 
-def _assembled(
-    request: Request,
-    terms: Terms,
-    counts: tuple[int, int, int, int, int],
-    single: float,
-    failure: float,
-    task: Task,
-    choice: Choice,
-) -> TrainingPlan:
-    one, owners, problem, found = choice.levelled, counts[3:], terms.problem, task.schedule
+def _assembled(asked: Asked, task: Task, choice: Choice) -> TrainingPlan:
+    """The plan, with noise for a sensitivity that includes all slack."""
+    request, terms, owners, failure = asked.request, asked.terms, asked.owners, asked.failure
+    one, problem, found = choice.levelled, terms.problem, task.schedule
     ring, layout, factor = one.ring, one.layout, task.relation_factor
     row_slack = max(b.row_slack for b in choice.bounds)
     error = max(b.error for b in choice.bounds)
@@ -206,7 +231,7 @@ def _assembled(
         symmetric=task.symmetric,
     )
     prepared = prepared_statistics(
-        terms.recipe, problem, request.neighboring, used, single, owners
+        terms.recipe, problem, request.neighboring, used, asked.single, owners
     )
     certificate = Certificate(
         polynomials=(found.approximation,),
