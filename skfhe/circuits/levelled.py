@@ -62,6 +62,8 @@ class LevelledSteps:
     points : sequence of sequence of float
         c_{t,s} for t = 1, ..., k: what the means over slots are multiplied by, alpha included but
         for the last, which is released. The latest, c_{t,t-1}, is not zero.
+    levels : sequence of int
+        What the gradients 0, ..., k - 1 are rescaled to.
     """
 
     def __init__(
