@@ -317,6 +317,11 @@ class Guarantee:
         """Spread of the sum of all owners' noise over that of the honest ones."""
         return math.sqrt(self.n_owners / (self.n_owners - self.n_colluding))
 
+    def share(self, noise_units: int) -> int:
+        """sigma of one owner's noise: the least integer with sigma^2 (M - c) >= noise_units^2."""
+        honest = self.n_owners - self.n_colluding
+        return math.isqrt(-(-(noise_units**2) // honest) - 1) + 1
+
 
 @dataclass(frozen=True)
 class Encryption:

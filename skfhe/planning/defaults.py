@@ -95,18 +95,7 @@ def resolve(
     n_samples, n_features, n_classes : int
         Shape of the data, public.
     """
-    usual = math.sqrt(n_features) / 3
-    automatic = 2 * usual if request.standardize else usual
-    data_norm = checked_norm(or_automatic(request.data_norm, automatic))
-    heaviest = max(request.class_weight, default=1.0)
-    problem = Problem(
-        n_samples,
-        n_features,
-        n_classes,
-        data_norm,
-        INTERCEPT[n_classes > 2] if request.fit_intercept else 0.0,
-        tuple(weight / heaviest for weight in request.class_weight),
-    )
+    problem = problem_of(request, n_samples, n_features, n_classes, INTERCEPT[n_classes > 2])
     signal = signal_of(request, problem)
     travel = travel_of(signal)
     solver = _solver(request, problem, signal)
@@ -119,7 +108,7 @@ def resolve(
     else:
         course = _nesterov(request, signal, distance)
     max_iter, learning_rate, momentum, averaging = course
-    C = or_automatic(request.C, math.inf)
+    C, heaviest = or_automatic(request.C, math.inf), max(request.class_weight, default=1.0)
     return (
         problem,
         recipe,
@@ -133,6 +122,23 @@ def resolve(
             weight_norm=or_automatic(request.weight_norm, _weight_norm(problem, signal, solver)),
         ),
         None,
+    )
+
+
+def problem_of(
+    request: Request, n_samples: int, n_features: int, n_classes: int, intercept: float
+) -> Problem:
+    """The linear model's problem; the intercept's entry is for where there is one."""
+    usual = math.sqrt(n_features) / 3
+    automatic = 2 * usual if request.standardize else usual
+    heaviest = max(request.class_weight, default=1.0)
+    return Problem(
+        n_samples,
+        n_features,
+        n_classes,
+        checked_norm(or_automatic(request.data_norm, automatic)),
+        intercept if request.fit_intercept else 0.0,
+        tuple(weight / heaviest for weight in request.class_weight),
     )
 
 

@@ -12,6 +12,7 @@ from ..crypto.parameters import MAX_MODULUS_BITS, SECURITY_TABLE, CKKSParameters
 from ..exceptions import DepthExceeded, InfeasiblePlan
 from ..plan import Encryption, Prediction
 from . import cost
+from .preparation import whole_units
 from .requirement import PRODUCT_LEVEL, Bounds, Candidate, Requirement, Sizing
 
 MAX_NOISE_UNITS = 2**44
@@ -157,7 +158,7 @@ def _searched(sizing: Sizing) -> Iterator[list[Candidate]]:
             for variant in sizing.variants():
                 best = _best_scale(sizing, degree, layout, variant)
                 if best is not None and best[0].meet(sizing.requirement):
-                    ring = _ring(degree, best[1].ring.prime_bits)
+                    ring = chosen_ring(degree, best[1].ring.prime_bits)
                     fitting.append(replace(best[1], ring=ring))
         yield fitting
 
@@ -175,7 +176,7 @@ def _best_scale(
         bits = sizing.bit_sizes(layout, variant, scale_bits)
         if bits is None:
             continue
-        ring = _ideal_ring(degree, bits)
+        ring = ideal_ring(degree, bits)
         candidate = Candidate(ring, layout, scale_bits, scale_bits - ROW_BITS_SAVED)
         bounds = _fitting(sizing, candidate)
         if bounds is None:
@@ -206,7 +207,7 @@ def _given(sizing: Sizing, context: CKKSParameters) -> list[Candidate]:
         raise InfeasiblePlan(
             f"poly_modulus_degree must be one of {sorted(MAX_MODULUS_BITS)}, got {degree}."
         )
-    ring, scale = _ring(degree, bits), context.scale_bits
+    ring, scale = chosen_ring(degree, bits), context.scale_bits
     found = (Candidate(ring, layout, scale, scale) for layout in sizing.layouts(degree))
     return [candidate for candidate in found if _fitting(sizing, candidate)]
 
@@ -251,14 +252,14 @@ def last_primes(requirement: Requirement, units: float, scale_bits: int) -> tupl
     return base, last
 
 
-def _ring(degree: int, bits: tuple[int, ...]) -> Ring:
+def chosen_ring(degree: int, bits: tuple[int, ...]) -> Ring:
     """The ring with the primes that SEAL chooses."""
     from ..crypto.tenseal import coefficient_modulus
 
     return Ring(degree, coefficient_modulus(degree, bits))
 
 
-def _ideal_ring(degree: int, bits: tuple[int, ...]) -> Ring:
+def ideal_ring(degree: int, bits: tuple[int, ...]) -> Ring:
     """A ring to compare candidates in: SEAL's primes lie just below the powers of two, and
     finding them for every candidate would take longer than all the rest."""
     return Ring(degree, tuple((1 << b) - 1 for b in bits))
@@ -276,10 +277,9 @@ def _chosen(
     scale = circuit.sum_scale / ring.primes[PRODUCT_LEVEL]
     sensitivity = requirement.relation_factor * (1 + bounds.row_slack) + bounds.error
     unit = scale / circuit.output_norm
-    # Discreteness takes a little off the spread (`skfhe.privacy.accounting.discreteness`).
     honest = requirement.n_owners - requirement.n_colluding
     exact = requirement.noise_multiplier * sensitivity * unit
-    noise = math.ceil(math.sqrt(exact**2 + 32.0 * honest)) + 1
+    noise = whole_units(exact, honest)
     if noise > MAX_NOISE_UNITS:
         raise InfeasiblePlan(
             f"the noise must be below 2^44 integer units to be encoded exactly, got "

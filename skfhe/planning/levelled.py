@@ -57,9 +57,10 @@ from ..exceptions import DepthExceeded
 from ..packing import Layout
 from ..plan import Problem
 from ..privacy.sensitivity import row_norm
+from .encryption import LARGEST_PRIME_BITS, ideal_ring
 from .schedule import Schedule
 
-_LARGEST_PRIME, _LEAST_PRIME = 60, 20
+_LEAST_PRIME = 20
 _SPECIAL_ROOM = 2
 # Noise must stay below 2^48 to be encoded exactly; a dozen deviations are 2^4.
 _MOST_NOISE_BITS = 43
@@ -256,11 +257,9 @@ def _polynomial(degree: int, bits: int, excess: float) -> tuple[list[int], float
     the margin multiplies itself again. The scale is read off a trace.
     """
     approximation = PolynomialApproximation.fit(degree, 8.0)
-    shared = 2 * bits <= _LARGEST_PRIME
+    shared = 2 * bits <= LARGEST_PRIME_BITS
     primes = [bits] * (approximation.depth - 2 * shared) + [2 * bits] * shared
-    ring = Ring(
-        32768, (2**60 - 1,) * 3 + tuple((1 << p) - 1 for p in reversed(primes)) + (2**60 - 1,)
-    )
+    ring = ideal_ring(32768, (60, 60, 60, *reversed(primes), 60))
     arithmetic = Arithmetic(TracingEvaluator(ring), waterline(degree, Scales(0, 0, 0, bits)))
     u = arithmetic.backend.fresh(ring.top_level, 2.0 ** (bits + excess), 1.0)
     core = evaluate(arithmetic, FactoredPolynomial.of(approximation, 1.0), u)
@@ -269,8 +268,8 @@ def _polynomial(degree: int, bits: int, excess: float) -> tuple[list[int], float
 
 def _parts(bits: float, room: float = 0.0) -> list[int]:
     """Primes that divide by about so many bits, or by as many less as there is room for."""
-    count = max(1, math.ceil((bits - room) / _LARGEST_PRIME))
-    total = max(count * _LEAST_PRIME, round(min(bits, count * _LARGEST_PRIME)))
+    count = max(1, math.ceil((bits - room) / LARGEST_PRIME_BITS))
+    total = max(count * _LEAST_PRIME, round(min(bits, count * LARGEST_PRIME_BITS)))
     return [total // count + (i < total % count) for i in range(count)]
 
 
@@ -279,9 +278,11 @@ def build(task: Task, layout: Layout, scales: Scales) -> Levelled | None:
     bits, gradients = chain(task, layout, scales)
     degree = layout.poly_modulus_degree
     room = MAX_MODULUS_BITS[degree] - sum(bits)
-    if max(bits) > _LARGEST_PRIME or (room < max(bits) + _SPECIAL_ROOM and room < _LARGEST_PRIME):
+    if max(bits) > LARGEST_PRIME_BITS or (
+        room < max(bits) + _SPECIAL_ROOM and room < LARGEST_PRIME_BITS
+    ):
         return None
-    ring = Ring(degree, tuple((1 << b) - 1 for b in (*bits, min(room, _LARGEST_PRIME))))
+    ring = ideal_ring(degree, (*bits, min(room, LARGEST_PRIME_BITS)))
     return Levelled(task, ring, layout, scales, gradients)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 from ..exceptions import PlanMismatch
 from ..packing import output_norm
@@ -53,7 +54,7 @@ def require_rounds(plan: TrainingPlan) -> None:
         and all(row[-1] > 0 for row in rounds.points)
         and all(type(u) is int and u >= 5 for u in rounds.noise_units)
         and all(0 <= level < last for level in rounds.noise_levels)
-        and all(a > b for a, b in zip(rounds.noise_levels, rounds.noise_levels[1:], strict=False))
+        and all(a > b for a, b in pairwise(rounds.noise_levels))
         and rounds.noise_levels[-1] == 0
         and all(0 < scale < 2.0**60 for scale in rounds.noise_scales)
         and (rounds.noise_units[-1], rounds.noise_scales[-1])
@@ -77,12 +78,9 @@ def covered(plan: TrainingPlan) -> bool:
     n, norm = problem.n_samples, row_norm(problem.intercept_column)
     factor = RELATION_FACTOR[certificate.neighboring]
     sums = output_norm(problem, plan.encryption, guarantee.n_owners)
-    # Every owner rounds its share of the spread upwards.
-    honest = guarantee.n_owners - guarantee.n_colluding
-    shares = [math.ceil(units / math.sqrt(honest)) for units in rounds.noise_units]
     spreads = [
-        share * math.sqrt(guarantee.n_owners) * sums / (scale * n)
-        for share, scale in zip(shares, rounds.noise_scales, strict=True)
+        guarantee.share(units) * math.sqrt(guarantee.n_owners) * sums / (scale * n)
+        for units, scale in zip(rounds.noise_units, rounds.noise_scales, strict=True)
     ]
     noise = Noise(
         multiplier=math.nan,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from ..crypto.parameters import MAX_MODULUS_BITS, Ring
+from ..crypto.parameters import MAX_MODULUS_BITS
 from ..exceptions import DepthExceeded
-from ..packing import Layout
+from ..packing import Layout, layouts
 from . import cost
+from .encryption import chosen_ring
 from .levelled import Levelled, Scales, StepBounds, Task, build, step_bounds
 
 _START = Scales(rows=17, labels=26, weights=24, margins=22)
@@ -42,8 +42,9 @@ class Choice:
 def choose(task: Task, limits: Limits) -> Choice | None:
     """The cheapest ring and packing that hold a round; None if there is none."""
     for degree in sorted(MAX_MODULUS_BITS):
-        found = [one for one in _fitting(task, limits, degree) if one is not None]
-        for one in sorted(found, key=_milliseconds):
+        candidates = layouts(degree, task.problem, task.n_owners)
+        found = [_precise(task, limits, layout) for layout in candidates]
+        for one in sorted(filter(None, found), key=_milliseconds):
             choice = _exact(one)
             if choice is not None and _violation(choice.bounds, limits) <= 0:
                 return choice
@@ -52,28 +53,13 @@ def choose(task: Task, limits: Limits) -> Choice | None:
 
 def _exact(one: Levelled) -> Choice | None:
     """The same with the primes that SEAL chooses."""
-    from ..crypto.tenseal import coefficient_modulus
-
-    degree = one.ring.poly_modulus_degree
-    primes = coefficient_modulus(degree, one.ring.prime_bits)
     try:
-        exact, counts = replace(one, ring=Ring(degree, primes)).traced()
+        ring = chosen_ring(one.ring.poly_modulus_degree, one.ring.prime_bits)
+        exact, counts = replace(one, ring=ring).traced()
     except DepthExceeded:
         return None
     bounds = tuple(step_bounds(exact, step) for step in range(len(exact.gradients)))
     return Choice(exact, bounds, counts)
-
-
-def _fitting(task: Task, limits: Limits, degree: int) -> Iterator[Levelled | None]:
-    """For every packing, the smallest scales that are precise enough, if they fit."""
-    problem, blocks = task.problem, 1
-    while blocks == 1 or blocks < problem.n_columns:
-        layout = Layout(
-            degree, problem.n_samples, problem.n_columns, problem.n_outputs, blocks, task.n_owners
-        )
-        if layout.rows_per_chunk >= 1 and layout.groups * blocks <= layout.class_span:
-            yield _precise(task, limits, layout)
-        blocks *= 2
 
 
 def _precise(task: Task, limits: Limits, layout: Layout) -> Levelled | None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from ..plan import Preparation, Problem
-from .defaults import SHARES, Recipe, Request, box, checked_norm, or_automatic
+from .defaults import SHARES, Recipe, Request, box, or_automatic, problem_of
 
 # The most steps that are tried; about as many lines fit the largest modulus.
 MOST_STEPS = 14
@@ -71,19 +70,8 @@ def resolve(request: Request, n_samples: int, n_features: int, n_classes: int) -
         If something is asked for that several steps on end do not have.
     """
     _require_possible(request, n_classes)
-    usual = math.sqrt(n_features) / 3
-    standardize = request.standardize is True
-    data_norm = checked_norm(or_automatic(request.data_norm, 2 * usual if standardize else usual))
-    heaviest = max(request.class_weight, default=1.0)
-    problem = Problem(
-        n_samples,
-        n_features,
-        n_classes,
-        data_norm,
-        INTERCEPT if request.fit_intercept else 0.0,
-        tuple(weight / heaviest for weight in request.class_weight),
-    )
-    shares = {"moments": SHARES["moments"]} if standardize else {}
+    problem = problem_of(request, n_samples, n_features, n_classes, INTERCEPT)
+    shares = {"moments": SHARES["moments"]} if request.standardize else {}
     preparation = Preparation(
         moments=None,
         curvature=None,
@@ -112,7 +100,7 @@ def resolve(request: Request, n_samples: int, n_features: int, n_classes: int) -
         momentum=momentum,
         weight_norm=or_automatic(request.weight_norm, WEIGHT_NORM),
         kind="monotone" if request.approximation == "auto" else request.approximation,
-        most_travel=ROUNDS_TRAVEL if steps else CENTRED_TRAVEL if standardize else MOST_TRAVEL,
+        most_travel=ROUNDS_TRAVEL if steps else CENTRED_TRAVEL if shares else MOST_TRAVEL,
     )
 
 

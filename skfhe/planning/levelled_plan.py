@@ -17,7 +17,7 @@ from .defaults import Request
 from .levelled import Task
 from .levelled_choice import Choice, Limits, choose
 from .levelled_defaults import MOST_STEPS, Terms, resolve
-from .preparation import flooding, prepared_statistics
+from .preparation import flooding, prepared_statistics, whole_units
 from .requirement import PRODUCT_LEVEL
 from .schedule import ERROR_ROOM, MARGIN_ROOM, ROW_ROOM, Schedule, Setting
 
@@ -195,41 +195,14 @@ def _no_room(asked: Asked, tried: int) -> str:
 def _assembled(asked: Asked, task: Task, choice: Choice) -> TrainingPlan:
     """The plan, with noise for a sensitivity that includes all slack."""
     request, terms, owners, failure = asked.request, asked.terms, asked.owners, asked.failure
-    one, problem, found = choice.levelled, terms.problem, task.schedule
-    ring, layout, factor = one.ring, one.layout, task.relation_factor
+    problem, found = terms.problem, task.schedule
+    factor = task.relation_factor
     row_slack = max(b.row_slack for b in choice.bounds)
     error = max(b.error for b in choice.bounds)
     sensitivity = factor * (1 + row_slack) + error
-    honest = owners[0] - owners[1]
-    units = []
-    for (_, scale), contribution in zip(one.gradients, found.contributions, strict=True):
-        exact = task.noise_multiplier * sensitivity * contribution * scale / layout.output_norm
-        units.append(math.ceil(math.sqrt(exact**2 + 32.0 * honest)) + 1)
-    rounds = Rounds(
-        steps=len(found.points),
-        certificate=found.certificate,
-        coefficients=tuple(c for row in found.points for c in row),
-        probability=failure,
-        reaches=found.reaches,
-        contributions=found.contributions,
-        noise_levels=tuple(level for level, _ in one.gradients),
-        noise_scales=tuple(scale for _, scale in one.gradients),
-        noise_units=tuple(units),
-    )
-    used = Encryption(
-        poly_modulus_degree=ring.poly_modulus_degree,
-        primes=ring.primes,
-        security=SECURITY_TABLE,
-        feature_blocks=layout.feature_blocks,
-        scale=2.0**one.scales.labels,
-        row_scale=2.0**one.scales.rows,
-        waterline=one.waterline,
-        label_level=ring.top_level,
-        product_level=PRODUCT_LEVEL,
-        output_scale=one.gradients[-1][1],
-        noise_units=units[-1],
-        symmetric=task.symmetric,
-    )
+    noise = [task.noise_multiplier * sensitivity * s for s in found.contributions]
+    rounds = _rounds(choice, noise, owners[0] - owners[1], failure)
+    used = _encryption(choice, rounds)
     prepared = prepared_statistics(
         terms.recipe, problem, request.neighboring, used, asked.single, owners
     )
@@ -242,7 +215,7 @@ def _assembled(asked: Asked, task: Task, choice: Choice) -> TrainingPlan:
         error=error,
         sensitivity=sensitivity,
         error_probability=2 * failure,
-        discreteness=discreteness(used, prepared, *owners, task.n_steps, min(units)),
+        discreteness=discreteness(used, prepared, *owners, task.n_steps, min(rounds.noise_units)),
     )
     optimizer = Optimizer(
         solver="steps",
@@ -278,6 +251,44 @@ def _assembled(asked: Asked, task: Task, choice: Choice) -> TrainingPlan:
     )
     check_plan(plan)
     return plan
+
+
+def _rounds(choice: Choice, noise: list[float], honest: int, probability: float) -> Rounds:
+    """A round's steps, with noise of the given spreads of every step's sum."""
+    one, found = choice.levelled, choice.levelled.task.schedule
+    units = [
+        whole_units(spread * scale / one.layout.output_norm, honest)
+        for spread, (_, scale) in zip(noise, one.gradients, strict=True)
+    ]
+    return Rounds(
+        steps=len(found.points),
+        certificate=found.certificate,
+        coefficients=tuple(c for row in found.points for c in row),
+        probability=probability,
+        reaches=found.reaches,
+        contributions=found.contributions,
+        noise_levels=tuple(level for level, _ in one.gradients),
+        noise_scales=tuple(scale for _, scale in one.gradients),
+        noise_units=tuple(units),
+    )
+
+
+def _encryption(choice: Choice, rounds: Rounds) -> Encryption:
+    one = choice.levelled
+    return Encryption(
+        poly_modulus_degree=one.ring.poly_modulus_degree,
+        primes=one.ring.primes,
+        security=SECURITY_TABLE,
+        feature_blocks=one.layout.feature_blocks,
+        scale=2.0**one.scales.labels,
+        row_scale=2.0**one.scales.rows,
+        waterline=one.waterline,
+        label_level=one.ring.top_level,
+        product_level=PRODUCT_LEVEL,
+        output_scale=rounds.noise_scales[-1],
+        noise_units=rounds.noise_units[-1],
+        symmetric=one.task.symmetric,
+    )
 
 
 def _prediction(choice: Choice, problem: Problem, task: Task):

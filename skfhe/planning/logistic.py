@@ -14,7 +14,7 @@ from ..circuits.polynomial import FactoredPolynomial, evaluate
 from ..crypto.parameters import MAX_MODULUS_BITS, Ring
 from ..crypto.tracing import TracingEvaluator
 from ..exceptions import DepthExceeded
-from ..packing import Layout
+from ..packing import Layout, layouts
 from .cost import Traffic
 from .encryption import ROW_BITS_SAVED, last_primes
 from .logistic_bounds import (
@@ -39,20 +39,7 @@ class LogisticSizing:
 
     def layouts(self, degree: int) -> Iterator[Layout]:
         """Every number of feature blocks that a ring dimension has room for."""
-        requirement, blocks = self.requirement, 1
-        problem = requirement.problem
-        while blocks == 1 or blocks < problem.n_columns:
-            layout = Layout(
-                degree,
-                problem.n_samples,
-                problem.n_columns,
-                problem.n_outputs,
-                blocks,
-                requirement.n_owners,
-            )
-            if layout.rows_per_chunk >= 1 and layout.groups * blocks <= layout.class_span:
-                yield layout
-            blocks *= 2
+        return layouts(degree, self.requirement.problem, self.requirement.n_owners)
 
     def variants(self) -> Iterable[int]:
         """How many early rescales have a prime of their own."""

@@ -56,7 +56,7 @@ def choose(
     honest = n_owners - n_colluding
     for bits in range(MAX_GRID_BITS, MIN_GRID_BITS - 1, -1):
         bound = statistics.sensitivity(name, problem, box, bits, neighboring)
-        noise = math.ceil(math.sqrt((multiplier * bound) ** 2 + 32.0 * honest)) + 1
+        noise = whole_units(multiplier * bound, honest)
         statistic = Statistic(statistics.length(name, problem), bits, bound, noise, 0.0)
         if fits(name, statistic, problem, used, n_owners, n_colluding):
             noised = effective_multiplier(statistic, n_owners, n_colluding)
@@ -85,6 +85,14 @@ def fits(
     excess = math.sqrt(n_owners / (n_owners - n_colluding))
     total = 1.1 * problem.n_samples * unit + 12 * statistic.noise_units * excess
     return statistic.noise_units >= _LEAST_NOISE and total <= 2.0**room
+
+
+def whole_units(spread: float, honest: int) -> int:
+    """sigma in integer units, for a spread that is needed of so many honest owners' noise.
+
+    Discreteness takes a little off (`skfhe.privacy.accounting.discreteness`).
+    """
+    return math.ceil(math.sqrt(spread**2 + 32.0 * honest)) + 1
 
 
 def effective_multiplier(statistic: Statistic, n_owners: int, n_colluding: int) -> float:

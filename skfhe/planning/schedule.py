@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..approximation import PolynomialApproximation
-from ..exceptions import InfeasiblePlan
 from ..privacy import trajectory
 from ..privacy.trajectory import Noise, Points
 
@@ -23,9 +22,11 @@ LINE_SLOPE = 0.25
 _NOISE_ALLOWANCE = 1.5
 _LEAST_TRAVEL = 1.1
 _BISECTIONS = 14
-# Intervals tried for polynomials, shortest first, and how often one is adapted to its steps.
+# Intervals tried for polynomials, shortest first, and by how much steps may be shortened for one.
 _RADII = tuple(2.0 * 1.25**i for i in range(14))
 _MOST_DAMPING = 50.0
+# Beyond, margins say that noise has outgrown all else.
+_MOST_RADIUS = 900.0
 # What encryption errors may do: lengthen a row, relatively; move a margin; and move the sum of all
 # residuals times rows, in S and over the relation's factor, errors that all data share included.
 ROW_ROOM, MARGIN_ROOM, ERROR_ROOM = 0.03, 0.3, 1.0
@@ -127,22 +128,14 @@ def contributions_of(
     return tuple(row_norm * float(approximation.residual_bound(r)) for r in reaches[:-1])
 
 
-def of_lines(points: Points, setting: Setting, row_norm: float) -> Schedule:
-    """Steps with a line for p, and their spectral certificate."""
+def of_lines(points: Points, setting: Setting, row_norm: float) -> Schedule | None:
+    """Steps with a line for p, and their spectral certificate; None if it is of no use."""
     reaches = trajectory.spectral_reaches(
         LINE_SLOPE, setting.row_norm, points, setting.noise, setting.start_norm, setting.slack
     )
-    return _of_line(points, reaches, row_norm)
-
-
-def _of_line(points: Points, reaches: tuple[float, ...], row_norm: float) -> Schedule:
     radius = max(reaches[:-1]) * _ROOM
-    if not radius <= 900:
-        raise InfeasiblePlan(
-            f"margins may reach {radius:.3g} before anybody looks at the weights, and the noise "
-            "grows with them: use a larger epsilon, more rows, fewer steps or shorter ones, or "
-            "protocol='interactive'."
-        )
+    if not radius <= _MOST_RADIUS:
+        return None
     line = PolynomialApproximation(1, radius, "monotone", (LINE_SLOPE * radius,))
     return Schedule("spectral", line, points, reaches, contributions_of(line, reaches, row_norm))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import os
 import threading
 from collections.abc import Iterator
@@ -202,7 +201,7 @@ class DataOwner:
         for rows, _ in self._batches(rows_of(X)):
             values += integer_sums(name, self.plan, frame, rows)
         self._use(name)
-        sigma = self._share(statistic.noise_units)
+        sigma = self.plan.guarantee.share(statistic.noise_units)
         values += discrete_gaussian(sigma, len(values), self._random_bytes)
         size = self.plan.encryption.poly_modulus_degree
         padded = np.zeros(statistic.n_ciphertexts(size) * size, dtype=np.int64)
@@ -358,16 +357,11 @@ class DataOwner:
         self._use(step)
         sections = []
         for form in self._model.noise:
-            values, sigma = np.zeros(size, dtype=np.int64), self._share(form.units)
+            values, sigma = np.zeros(size, dtype=np.int64), self.plan.guarantee.share(form.units)
             places = np.arange(size) if form.positions is None else form.positions
             values[places] = discrete_gaussian(sigma, len(places), self._random_bytes)
             sections.append(self._encryptor.encrypt_integers(values, form.scale, form.level))
         return self._noise_message("noise", sections, step=step)
-
-    def _share(self, noise_units: int) -> int:
-        """sigma of this owner's noise: the least integer with sigma^2 (M - c) >= noise_units^2."""
-        honest = self.plan.guarantee.n_owners - self.plan.guarantee.n_colluding
-        return math.isqrt(-(-(noise_units**2) // honest) - 1) + 1
 
     def _noise_message(self, kind: str, sections: list[bytes], **fields: Any) -> bytes:
         return messages.pack(
