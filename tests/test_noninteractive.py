@@ -169,6 +169,12 @@ def test_too_much_noise_is_refused_and_says_so():
         model.plan(100, 50)
 
 
+def test_steps_that_noise_outgrows_are_tried_fewer_of():
+    """A given step size fits some number of steps, though not the most that are tried."""
+    model = EncryptedDPLogisticRegression(1.0, protocol="noninteractive", learning_rate=10.0)
+    assert 1 <= model.plan(455, 30).rounds.steps < 14
+
+
 @pytest.mark.parametrize(
     "parameters, said",
     [

@@ -11,7 +11,8 @@ from ..exceptions import DepthExceeded
 from ..packing import Layout, layouts
 from . import cost
 from .encryption import chosen_ring
-from .levelled import Levelled, Scales, StepBounds, Task, build, step_bounds
+from .levelled import Levelled, Scales, Task, build
+from .levelled_bounds import StepBounds, step_bounds
 
 _START = Scales(rows=17, labels=26, weights=24, margins=22)
 _MOST = Scales(rows=40, labels=50, weights=50, margins=50)
