@@ -86,7 +86,7 @@ class Stored:
 
 @pytest.fixture(scope="module")
 def stored(tmp_path_factory):
-    found = Stored(tmp_path_factory.mktemp("stored"), make(n=20_000, max_iter=2), "tenseal")
+    found = Stored(tmp_path_factory.mktemp("stored"), make(n=20_000, max_iter=4), "tenseal")
     assert len(found.dataset.shards) == 5
     return found
 

@@ -29,6 +29,7 @@ from skfhe import EncryptedDPMLPClassifier
 from skfhe.approximation import ActivationPolynomial
 from skfhe.circuits.activation import FactoredActivation, activate
 from skfhe.circuits.arithmetic import Arithmetic
+from skfhe.circuits.logistic import margins
 from skfhe.circuits.network import STRADDLING, NetworkChunk, NetworkWeights, chunk_gradients
 from skfhe.crypto.parameters import Ring
 from skfhe.crypto.simulated import SimulatedScheme
@@ -301,7 +302,8 @@ def test_messages_stay_within_their_bounds(parameters, data):
         both(sent.labels, chunk.labels), both(sent.presence, chunk.presence),
     )  # fmt: skip
     arithmetic = Arithmetic(lockstep, candidate.waterline)
-    results = chunk_gradients(arithmetic, layout, factors, sent, paired)
+    hidden = [margins(arithmetic, layout.rows, sent.rows, group) for group in paired.hidden]
+    results = chunk_gradients(arithmetic, layout, factors, sent, hidden, paired)
     assert lockstep.compared > 20
     ends = results[0][0], results[-1][0]  # a group's values and its hidden errors
     tight = [np.abs(real.slots).max() / traced.bound for real, traced in ends]

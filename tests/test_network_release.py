@@ -26,6 +26,7 @@ from test_tracing import CountingSeal
 
 from skfhe import EncryptedDPMLPClassifier, KeyHolder, PlanMismatch
 from skfhe.approximation import ActivationPolynomial
+from skfhe.circuits.logistic import margins
 from skfhe.circuits.network import STRADDLING, chunk_gradients
 from skfhe.crypto.embedding import coefficients_to_slots
 from skfhe.packing import Layout
@@ -205,7 +206,8 @@ def contributions(bench, point, certified, rows, targets):
     (chunk,) = bench.chunks(rows, targets)
     factors = bench.model._factors(certified.indices)
     weights = bench.sorted_weights(point, certified)
-    results = chunk_gradients(arithmetic, layout, factors, chunk, weights)
+    hidden = [margins(arithmetic, layout.rows, chunk.rows, group) for group in weights.hidden]
+    results = chunk_gradients(arithmetic, layout, factors, chunk, hidden, weights)
     values, _, errors, deltas = results
     norm = math.hypot(1, plan.problem.intercept_column)
     found = [norm * row_slots(bench, delta) for delta in deltas]

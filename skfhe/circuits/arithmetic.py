@@ -72,6 +72,13 @@ class Arithmetic:
         return self.settle(self.backend.relinearize(self.backend.multiply(a, a)))
 
 
+def projected(arithmetic: Arithmetic, layout: Layout, u: Ciphertext) -> Ciphertext:
+    """Margins from the products of rows and weights, added up and relinearised: settled."""
+    for element in layout.margin_elements:
+        u = arithmetic.backend.project(u, element)
+    return arithmetic.settle(u)
+
+
 def merge_all(backend: Evaluator, layout: Layout, items: Iterable[Ciphertext]) -> Ciphertext:
     """The S parts of all items in one ciphertext, everything else exactly zero.
 

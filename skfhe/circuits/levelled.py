@@ -21,8 +21,8 @@ from dataclasses import dataclass, replace
 
 from ..crypto.backend import Ciphertext
 from ..packing import Layout
-from .arithmetic import Arithmetic, merge_all, split_all
-from .logistic import projected, residuals
+from .arithmetic import Arithmetic, merge_all, projected, split_all
+from .logistic import residuals
 from .polynomial import FactoredPolynomial, evaluate
 
 # Rows are copied to a lower level whenever a step is so many below them.

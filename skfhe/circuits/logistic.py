@@ -18,7 +18,8 @@ from dataclasses import dataclass
 
 from ..crypto.backend import Ciphertext
 from ..packing import Layout
-from .arithmetic import Arithmetic
+from .arithmetic import Arithmetic, projected
+from .paired import RowProducts
 from .polynomial import FactoredPolynomial, evaluate
 from .running import RunningSums
 
@@ -53,13 +54,6 @@ def margins(
     return projected(arithmetic, layout, arithmetic.backend.dot(rows, weights))
 
 
-def projected(arithmetic: Arithmetic, layout: Layout, u: Ciphertext) -> Ciphertext:
-    """Margins from the products of rows and weights, added up and relinearised."""
-    for element in layout.margin_elements:
-        u = arithmetic.backend.project(u, element)
-    return arithmetic.settle(u)
-
-
 def residuals(
     arithmetic: Arithmetic, core: Ciphertext, labels: Ciphertext, divisor: float
 ) -> Ciphertext:
@@ -88,6 +82,8 @@ class LogisticSums(RunningSums):
         S, the bound of one row's contribution at these weights.
     weights : sequence of Ciphertext
         W_g times alpha.
+    own : RowProducts, optional
+        See `RunningSums`.
     """
 
     def __init__(
@@ -97,20 +93,19 @@ class LogisticSums(RunningSums):
         factored: FactoredPolynomial,
         divisor: float,
         weights: Sequence[Ciphertext],
+        own: RowProducts | None = None,
     ):
-        super().__init__(arithmetic, layout)
+        super().__init__(arithmetic, layout, [weights], own)
         self._factored = factored
         self._divisor = divisor
-        self._weights = weights
 
-    def add(self, chunk: EncryptedChunk) -> None:
+    def add(self, chunk: EncryptedChunk, kept: bool = True) -> None:
         arithmetic, backend = self.arithmetic, self.arithmetic.backend
-        margin = margins(arithmetic, self._layout, chunk.rows, self._weights)
+        (margin,) = self._margins(chunk, kept)
         core = evaluate(arithmetic, self._factored, margin)
         error = residuals(arithmetic, core, chunk.labels, self._divisor)
         error = backend.switch_to(error, backend.level(chunk.low_rows[0]))
-        for group, rows in enumerate(chunk.low_rows):
-            self._product(group, rows, error)
+        self._sums.add(chunk.low_rows, [error])
 
     def items(self) -> list[Ciphertext]:
         return [item for total in self.totals for item in self._powers(total)]

@@ -25,7 +25,8 @@ from ..crypto.backend import Ciphertext
 from ..packing import NetworkLayout
 from .activation import FactoredActivation, activate
 from .arithmetic import Arithmetic
-from .logistic import margins, residuals
+from .logistic import residuals
+from .paired import RowProducts
 from .polynomial import FactoredPolynomial, evaluate
 from .running import RunningSums
 
@@ -157,9 +158,17 @@ def chunk_gradients(
     layout: NetworkLayout,
     factors: NetworkFactors,
     chunk: NetworkChunk,
+    hidden: Sequence[Ciphertext],
     weights: NetworkWeights,
 ) -> tuple[list[Ciphertext], list[Ciphertext], list[Ciphertext], list[Ciphertext]]:
     """What is summed over rows, but for the rows themselves.
+
+    Parameters
+    ----------
+    arithmetic, layout, factors, chunk, weights
+        See `NetworkSums`.
+    hidden : sequence of Ciphertext
+        The chunk's margins of hidden units, per group.
 
     Returns
     -------
@@ -171,12 +180,7 @@ def chunk_gradients(
         Errors of the hidden units per group.
     """
     backend = arithmetic.backend
-    units = [
-        activate(
-            arithmetic, factors.activation, margins(arithmetic, layout.rows, chunk.rows, group)
-        )
-        for group in weights.hidden
-    ]
+    units = [activate(arithmetic, factors.activation, margin) for margin in hidden]
     values = [value for value, _ in units]
     errors = []
     for output, bias, labels in zip(weights.output, weights.bias, chunk.labels, strict=True):
@@ -223,6 +227,8 @@ class NetworkSums(RunningSums):
         Polynomials and divisor.
     weights : NetworkWeights
         Encrypted weights.
+    own : RowProducts, optional
+        See `RunningSums`.
     """
 
     def __init__(
@@ -231,20 +237,22 @@ class NetworkSums(RunningSums):
         layout: NetworkLayout,
         factors: NetworkFactors,
         weights: NetworkWeights,
+        own: RowProducts | None = None,
     ):
-        super().__init__(arithmetic, layout.rows)
+        super().__init__(arithmetic, layout.rows, weights.hidden, own)
         self._network = layout
         self._factors = factors
         self._weights = weights
 
-    def add(self, chunk: NetworkChunk) -> None:
+    def add(self, chunk: NetworkChunk, kept: bool = True) -> None:
         """Totals are the hidden layer's, then the outputs' per group of units, then the biases'.
 
         Only the last need no relinearisation.
         """
         arithmetic, backend, factors = self.arithmetic, self.arithmetic.backend, self._factors
+        hidden = self._margins(chunk, kept)
         values, alone, errors, deltas = chunk_gradients(
-            arithmetic, self._network, factors, chunk, self._weights
+            arithmetic, self._network, factors, chunk, hidden, self._weights
         )
         level = backend.level(chunk.low_rows[0])
         scale = backend.scale(deltas[0]) * backend.scale(chunk.low_rows[0])
@@ -252,20 +260,12 @@ class NetworkSums(RunningSums):
         value_scale = scale / backend.scale(errors[0])
         low = [arithmetic.land(v, level, value_scale, 1 / factors.divisor) for v in values]
         errors = [backend.switch_to(error, level) for error in errors]
-        pairs = [(rows, delta) for delta in deltas for rows in chunk.low_rows]
-        pairs += [(error, value) for error in errors for value in low]
-        for index, (a, b) in enumerate(pairs):
-            self._product(index, a, b)
+        self._sums.add(chunk.low_rows, deltas)
         # In all units the bias would be there C times, and count as often for the sensitivity.
         bias = factors.bias_column / factors.divisor
-        present = [arithmetic.land(error, level, scale, bias) for error in alone]
-        self._sum(len(pairs), present)
-
-    def _sum(self, first: int, terms: Sequence[Ciphertext]) -> None:
-        """Add terms to the totals from the first on."""
-        before = self.totals[first:]
-        added = map(self.arithmetic.backend.add, before, terms) if before else terms
-        self.totals[first:] = added
+        terms = [backend.multiply(error, value) for error in errors for value in low]
+        terms += [arithmetic.land(error, level, scale, bias) for error in alone]
+        self._others = [*map(backend.add, self._others, terms)] if self._others else terms
 
     def items(self) -> list[Ciphertext]:
         backend, rows = self.arithmetic.backend, self._network.rows

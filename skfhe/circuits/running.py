@@ -8,7 +8,8 @@ from typing import Any
 
 from ..crypto.backend import Ciphertext
 from ..packing import Layout
-from .arithmetic import Arithmetic, merge_all
+from .arithmetic import Arithmetic, merge_all, projected
+from .paired import Margins, RowProducts, RowSums
 
 
 class RunningSums(ABC):
@@ -23,25 +24,52 @@ class RunningSums(ABC):
         Backend and rescaling rule.
     layout : Layout
         Where rows and sums sit.
+    vectors : sequence of sequence of Ciphertext
+        Weights that rows are multiplied with.
+    own : RowProducts, optional
+        Of the very chunks that will be added, in their order; found on the way unless they are
+        known. Without them every product is computed by itself.
 
     Attributes
     ----------
     totals : list of Ciphertext
-        The sums; empty before the first chunk.
+        The sums, right once they are closed; those of rows times residuals come first.
     """
 
-    def __init__(self, arithmetic: Arithmetic, layout: Layout):
+    def __init__(
+        self,
+        arithmetic: Arithmetic,
+        layout: Layout,
+        vectors: Sequence[Sequence[Ciphertext]],
+        own: RowProducts | None = None,
+    ):
         self.arithmetic = arithmetic
         self._layout = layout
+        self._products = Margins(arithmetic.backend, vectors, own)
+        self._sums = RowSums(arithmetic.backend, own)
+        # Totals of other products than those with rows.
+        self._others: list[Ciphertext] = []
         self.totals: list[Ciphertext] = []
 
     @abstractmethod
-    def add(self, chunk: Any) -> None:
-        """Add one chunk of rows, as the evaluator keeps it."""
+    def add(self, chunk: Any, kept: bool = True) -> None:
+        """Add one chunk of rows, as the evaluator keeps it.
+
+        Parameters
+        ----------
+        chunk : EncryptedChunk or NetworkChunk
+            The chunk.
+        kept : bool, default=True
+            Whether it stays in memory for later steps.
+        """
 
     @abstractmethod
     def items(self) -> list[Ciphertext]:
         """What is to be merged of the totals, relinearised."""
+
+    def close(self) -> None:
+        """All chunks have been added."""
+        self.totals = [*self._sums.close(), *self._others]
 
     def include(self, totals: Sequence[Ciphertext]) -> None:
         """Add the totals of other chunks."""
@@ -52,6 +80,7 @@ class RunningSums(ABC):
         """Add chunks, and merge."""
         for chunk in chunks:
             self.add(chunk)
+        self.close()
         return self.merged()
 
     def merged(self) -> Ciphertext:
@@ -62,13 +91,10 @@ class RunningSums(ABC):
             merged = backend.rescale(merged)
         return merged
 
-    def _product(self, index: int, a: Ciphertext, b: Ciphertext) -> None:
-        """Add a b to a total, which begins with it."""
-        if index == len(self.totals):
-            self.totals.append(self.arithmetic.backend.multiply(a, b))
-        else:
-            total = self.totals[index]
-            self.totals[index] = self.arithmetic.backend.accumulate(total, a, b)
+    def _margins(self, chunk: Any, kept: bool) -> list[Ciphertext]:
+        """A chunk's margins with every vector, settled."""
+        found = self._products.of(chunk.rows, kept)
+        return [projected(self.arithmetic, self._layout, one) for one in found]
 
     def _powers(self, product: Ciphertext) -> list[Ciphertext]:
         """A relinearised product and its multiples by X^-t, one for each of the m columns."""

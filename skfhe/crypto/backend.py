@@ -18,6 +18,9 @@ from .parameters import Ring
 Ciphertext = Any
 """A backend's own handle. Circuits pass it on and ask the backend about it."""
 
+Own = Any
+"""A backend's handle for sums of products of ciphertexts of one side."""
+
 
 class Evaluator(Protocol):
     """Arithmetic on ciphertexts, with evaluation keys only."""
@@ -50,6 +53,28 @@ class Evaluator(Protocol):
 
     def accumulate(self, total: Ciphertext, a: Ciphertext, b: Ciphertext) -> Ciphertext:
         """Total + a b, not relinearised; `total` is given away and may be overwritten."""
+
+    def own(self, total: Own | None, a: Ciphertext, b: Ciphertext) -> Own:
+        """Total + a b as bare polynomials; `total` is given away.
+
+        This and the next two are for `skfhe.circuits.paired`: they know nothing of scales, which
+        what is added by one and taken away by another need not share.
+        """
+
+    def crossed(
+        self,
+        total: Ciphertext | None,
+        a: tuple[Ciphertext, Ciphertext],
+        b: tuple[Ciphertext, Ciphertext],
+    ) -> Ciphertext:
+        """Total + a_1 b_1 + a_2 b_2 at one product, the own products of a and b on top.
+
+        Not relinearised, and nothing's encryption before `without` has taken them away; `total`
+        is given away.
+        """
+
+    def without(self, total: Ciphertext, *owns: Own) -> Ciphertext:
+        """Total less own products; `total` is given away."""
 
     def relinearize(self, a: Ciphertext) -> Ciphertext:
         """Size three back to size two: one key switch."""

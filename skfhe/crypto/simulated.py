@@ -233,6 +233,21 @@ class SimulatedEvaluator(_Noisy):
     ) -> SimulatedCiphertext:
         return self.add(total, self.multiply(a, b))
 
+    def own(self, total: None, a: SimulatedCiphertext, b: SimulatedCiphertext) -> None:
+        """Nothing: slots are not exact, so nothing is added that is to be taken away again."""
+
+    def crossed(
+        self,
+        total: SimulatedCiphertext | None,
+        a: tuple[SimulatedCiphertext, SimulatedCiphertext],
+        b: tuple[SimulatedCiphertext, SimulatedCiphertext],
+    ) -> SimulatedCiphertext:
+        product = self.accumulate(self.multiply(a[0], b[0]), a[1], b[1])
+        return product if total is None else self.add(total, product)
+
+    def without(self, total: SimulatedCiphertext, *owns: None) -> SimulatedCiphertext:
+        return total
+
     def relinearize(self, a: SimulatedCiphertext) -> SimulatedCiphertext:
         return self._with_error(a, model.key_switch_error(self.ring, a.level))
 

@@ -195,6 +195,25 @@ class TracingEvaluator:
     def accumulate(self, total: Traced, a: Traced, b: Traced) -> Traced:
         return self.add(total, self.multiply(a, b))
 
+    def own(self, total: None, a: Traced, b: Traced) -> None:
+        self.counts["multiply", a.level] += 1
+        self.counts["add", a.level] += 1
+
+    def crossed(
+        self, total: Traced | None, a: tuple[Traced, Traced], b: tuple[Traced, Traced]
+    ) -> Traced:
+        before = self.counts.copy()
+        product = self.accumulate(self.multiply(a[0], b[0]), a[1], b[1])
+        total = product if total is None else self.add(total, product)
+        self.counts = before
+        self.counts["multiply", total.level] += 1
+        self.counts["add", total.level] += 3
+        return total
+
+    def without(self, total: Traced, *owns: None) -> Traced:
+        self.counts["add", total.level] += len(owns)
+        return total
+
     def relinearize(self, a: Traced) -> Traced:
         return replace(self._key_switched(a), size=2)
 

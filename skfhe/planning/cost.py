@@ -16,7 +16,7 @@ from ..plan import Prediction, Problem
 
 # Python with scikit-learn, SEAL and its memory pool, before any row is read.
 _PROCESS_BYTES = 300_000_000
-_LINEAR = {"multiply": 0.115, "multiply_plain": 0.055, "add": 0.023, "rescale": 0.18}
+_LINEAR = {"multiply": 0.09, "multiply_plain": 0.043, "add": 0.018, "rescale": 0.14}
 
 
 def operation_milliseconds(name: str, level: int) -> float:
@@ -26,13 +26,13 @@ def operation_milliseconds(name: str, level: int) -> float:
     """
     k = level + 1
     if name == "key_switch":
-        return 0.11 * k**2 + 0.33 * k + 0.25
+        return 0.063 * k**2 + 0.36 * k
     return _LINEAR[name] * k
 
 
 def message_milliseconds(ring: Ring, level: int) -> float:
     """Milliseconds to encode, encrypt, serialise and load one ciphertext."""
-    return (1.4 + 1.1 * (level + 1)) * _relative(ring)
+    return (1.3 + 0.85 * (level + 1)) * _relative(ring)
 
 
 def evaluation_milliseconds(ring: Ring, counts: Counter[tuple[str, int]]) -> float:
@@ -53,11 +53,14 @@ class Traffic:
         Ciphertexts of one step's weights.
     rows : int
         Ciphertexts of all rows.
+    own : int, default=0
+        Chunks of rows whose own products are kept (`skfhe.circuits.paired`).
     """
 
     keys: int
     weights: int
     rows: int
+    own: int = 0
 
 
 def step_milliseconds(ring: Ring, traffic: Traffic, counts: Counter[tuple[str, int]]) -> float:
@@ -89,6 +92,7 @@ def predict(
     key = polynomial * data_primes * (data_primes + 1)
     loaded = traffic.rows * 2 * polynomial * (data_primes + low_level + 1)
     loaded += traffic.weights * 2 * polynomial * data_primes
+    loaded += traffic.own * 3 * polynomial * data_primes
     switches = {
         level: count for (name, level), count in sorted(counts.items()) if name == "key_switch"
     }

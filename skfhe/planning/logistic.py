@@ -67,7 +67,7 @@ class LogisticSizing:
             unit_block=0,
             label_level=label_level(candidate, core),
             presence_level=0,
-            traffic=Traffic(len(layout.elements) + 1, layout.groups, rows),
+            traffic=Traffic(len(layout.elements) + 1, layout.groups, rows, layout.chunks),
         )
 
     def needs(self) -> str:

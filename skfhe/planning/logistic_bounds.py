@@ -55,10 +55,11 @@ from scipy.special import ndtri
 
 from ..circuits.arithmetic import Arithmetic
 from ..circuits.logistic import EncryptedChunk, LogisticSums, margins, residuals
+from ..circuits.paired import RowProducts
 from ..circuits.polynomial import FactoredPolynomial, evaluate
 from ..crypto import errors
 from ..crypto.tracing import Traced, TracingEvaluator
-from .requirement import PRODUCT_LEVEL, Bounds, Candidate, Requirement, extrapolated
+from .requirement import PRODUCT_LEVEL, Bounds, Candidate, Requirement, counted_step
 
 
 @dataclass(frozen=True)
@@ -129,12 +130,6 @@ def label_level(candidate: Candidate, core: Traced) -> int:
 
 def count_step(requirement: LogisticRequirement, candidate: Candidate) -> Counter[tuple[str, int]]:
     """Operations of one whole step."""
-    return extrapolated(lambda n: _counts(requirement, candidate, n), candidate.layout.chunks)
-
-
-def _counts(
-    requirement: LogisticRequirement, candidate: Candidate, n_chunks: int
-) -> Counter[tuple[str, int]]:
     ring, layout = candidate.ring, candidate.layout
     core = trace_core(requirement, candidate, -1)
     tracer = TracingEvaluator(ring, follow_errors=False)
@@ -147,14 +142,13 @@ def _counts(
         [fresh(PRODUCT_LEVEL, candidate.row_scale)] * layout.groups,
         fresh(label_level(candidate, core.core), candidate.scale),
     )
-    LogisticSums(
-        Arithmetic(tracer, candidate.waterline),
-        layout,
-        core.factored,
-        core.divisor,
-        [fresh(ring.top_level, candidate.scale)] * layout.groups,
-    ).gradient([chunk] * n_chunks)
-    return tracer.counts
+    weights = [fresh(ring.top_level, candidate.scale)] * layout.groups
+    arithmetic = Arithmetic(tracer, candidate.waterline)
+
+    def sums(own: RowProducts | None) -> LogisticSums:
+        return LogisticSums(arithmetic, layout, core.factored, core.divisor, weights, own)
+
+    return counted_step(tracer, sums, chunk, layout.chunks, requirement.n_releases)
 
 
 def sum_scale(candidate: Candidate, core: Traced) -> float:

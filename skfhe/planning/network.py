@@ -101,6 +101,7 @@ class NetworkSizing:
                 len(layout.elements) + 1,
                 layout.n_weights,
                 rows.chunks * (rows.groups + layout.n_outputs + 1),
+                rows.chunks,
             ),
         )
 

@@ -43,12 +43,13 @@ from ..circuits.network import (
     output_margin,
     spread,
 )
+from ..circuits.paired import RowProducts
 from ..circuits.polynomial import Factors, evaluate, multiply_out
 from ..crypto import errors
 from ..crypto.tracing import Traced, TracingEvaluator
 from ..exceptions import DepthExceeded
 from ..packing import NetworkLayout
-from .requirement import PRODUCT_LEVEL, Bounds, Candidate, Requirement, extrapolated
+from .requirement import PRODUCT_LEVEL, Bounds, Candidate, Requirement, counted_step
 
 
 @dataclass(frozen=True)
@@ -195,13 +196,6 @@ def _operands(
 
 def count_step(requirement: NetworkRequirement, candidate: Candidate) -> Counter[tuple[str, int]]:
     """Operations of one whole step."""
-    chunks = candidate.layout.rows.chunks
-    return extrapolated(lambda n: _counts(requirement, candidate, n), chunks)
-
-
-def _counts(
-    requirement: NetworkRequirement, candidate: Candidate, n_chunks: int
-) -> Counter[tuple[str, int]]:
     tracer = TracingEvaluator(candidate.ring, follow_errors=False)
     arithmetic = Arithmetic(tracer, candidate.waterline)
     factors, chunk, weights = _operands(
@@ -209,8 +203,12 @@ def _counts(
     )
     # Room for the release is seen to elsewhere, with the noise.
     factors = replace(factors, error_bound=2.0**-20)
-    NetworkSums(arithmetic, candidate.layout, factors, weights).gradient([chunk] * n_chunks)
-    return tracer.counts
+
+    def sums(own: RowProducts | None) -> NetworkSums:
+        return NetworkSums(arithmetic, candidate.layout, factors, weights, own)
+
+    chunks = candidate.layout.rows.chunks
+    return counted_step(tracer, sums, chunk, chunks, requirement.n_releases)
 
 
 def sum_scale(candidate: Candidate, traced: TracedChunk) -> float:

@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ..approximation import PolynomialApproximation
+from ..circuits.paired import RowProducts, pays
+from ..circuits.running import RunningSums
 from ..crypto.parameters import Ring
+from ..crypto.tracing import TracingEvaluator
 from ..plan import Problem
 from .cost import Traffic
 
@@ -165,12 +168,43 @@ class Circuit:
     traffic: Traffic
 
 
-def extrapolated(
-    counts: Callable[[int], Counter[tuple[str, int]]], n_chunks: int
+def counted_step(
+    tracer: TracingEvaluator,
+    sums_over: Callable[[RowProducts | None], RunningSums],
+    chunk: Any,
+    n_chunks: int,
+    n_steps: int,
 ) -> Counter[tuple[str, int]]:
-    """Operations of a step over any number of chunks, from those over one and over two."""
-    one, two = counts(1), counts(2)
-    return Counter({name: one[name] + (n_chunks - 1) * (n - one[name]) for name, n in two.items()})
+    """Operations of one step over chunks that are alike, once own products of rows are known.
+
+    From some chunks on every pair adds the same, so few are traced.
+
+    Parameters
+    ----------
+    tracer : TracingEvaluator
+        What the sums are traced by.
+    sums_over : callable
+        Makes the sums, from own products.
+    chunk : EncryptedChunk or NetworkChunk
+        Every chunk.
+    n_chunks, n_steps : int
+        How many.
+    """
+    paired = pays(n_chunks, n_steps)
+
+    def counts(n: int) -> Counter[tuple[str, int]]:
+        own = RowProducts() if paired else None
+        for _ in range(2 if paired else 1):
+            tracer.counts.clear()
+            sums_over(own).gradient([chunk] * n)
+        return Counter(tracer.counts)
+
+    most = 4 + n_chunks % 2
+    if n_chunks <= most:
+        return counts(n_chunks)
+    few, two, four = counts(most), counts(2), counts(4)
+    pairs = (n_chunks - most) // 2
+    return Counter({name: n + pairs * (four[name] - two[name]) for name, n in few.items()})
 
 
 class Sizing(Protocol):

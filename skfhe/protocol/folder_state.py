@@ -151,9 +151,9 @@ class FolderState(RunState):
         path = self.folder / message_file(name)
         return path.read_bytes() if path.exists() else None
 
-    def keep(self, name: str, data: bytes) -> None:
+    def keep(self, name: str, data: Callable[[], bytes]) -> None:
         try:
-            write_private(self.folder / message_file(name), data)
+            write_private(self.folder / message_file(name), data())
         except OSError as error:
             raise _unwritable(error) from None
 

@@ -178,7 +178,7 @@ class KeyHolder:
         if (data := self._state.kept(kind)) is None:
             self._alive()
             data = messages.pack(kind, self.plan.digest, make(), run=self.run)
-            self._state.keep(kind, data)
+            self._state.keep(kind, lambda: data)
         return data
 
     def encryptor(self) -> Encryptor:
@@ -252,7 +252,7 @@ class KeyHolder:
         bound = {"run": self.run, "step": step, "indices": certified.indices}
         data = messages.pack("weights", digest, sections, **bound)
         own = {"step": step, "certified": astuple(certified)}
-        self._state.keep("weights", messages.pack("sent weights", digest, [data], **own))
+        self._state.keep("weights", lambda: messages.pack("sent weights", digest, [data], **own))
         self._certified = certified
         return data
 

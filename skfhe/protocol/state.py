@@ -108,8 +108,11 @@ class RunState:
         """A message that an earlier process has sent; None if there is none."""
         return None
 
-    def keep(self, name: str, data: bytes) -> None:
-        """Keep a message before it is sent, in the place of an earlier one of the name."""
+    def keep(self, name: str, data: Callable[[], bytes]) -> None:
+        """Keep a message before it is sent, in the place of an earlier one of the name.
+
+        Where the state ends with the process it is not even made.
+        """
 
     def begin(self, release: Release) -> None:
         """Enter a release before it is decrypted; again if the same request is repeated.

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..circuits.arithmetic import Arithmetic
+from ..circuits.paired import RowProducts, pays
 from ..circuits.running import RunningSums
 from ..crypto.backend import Ciphertext, Loader
 from ..plan import TrainingPlan
@@ -13,6 +14,8 @@ from . import messages
 from .manifest import Shard
 from .models import model_of
 from .places import StoredMessage, read
+
+_Place = Shard | tuple[int, int]
 
 
 class Worker:
@@ -41,8 +44,11 @@ class Worker:
         self._model = model_of(plan)
         # Scale and level of the weights.
         self._fresh = plan.encryption.scale, len(plan.encryption.primes) - 2
-        self._kept: dict[Shard | tuple[int, int], Any] = {}
+        self._kept: dict[_Place, Any] = {}
         self._room = cache_bytes // _loaded_bytes(plan, self._model)
+        self._steps = plan.optimizer.max_iter
+        # The own products of the rows that the last step went through.
+        self._own: tuple[list[_Place], RowProducts] = [], RowProducts()
 
     def chunk(self, shard: Shard) -> Any:
         """A shard's ciphertexts, as the circuit takes them.
@@ -54,9 +60,7 @@ class Worker:
         MessageError, PlanMismatch
             If the message is malformed, of another plan or run, or not what the shard says.
         """
-        # By its content, where it has a file: an owner may have encrypted other rows in its place.
-        stored = isinstance(shard.message, StoredMessage)
-        place = shard if stored else (shard.owner, shard.chunk)
+        place = _place(shard)
         if place in self._kept:
             return self._kept[place]
         said = {"owner": shard.owner, "chunk": shard.chunk, "n_samples": shard.n_samples}
@@ -73,7 +77,7 @@ class Worker:
             for section, form in zip(sections, self._model.sections, strict=True)
         ]
         chunk = self._model.chunk(self._backend, loaded)
-        if not stored or len(self._kept) < self._room:
+        if place is not shard or len(self._kept) < self._room:
             self._kept[place] = chunk
         return chunk
 
@@ -92,10 +96,21 @@ class Worker:
             The step's encrypted weights.
         """
         loaded = [self._backend.load_fresh(section, *self._fresh) for section in weights]
-        sums = self._model.running_sums(self._arithmetic, indices, loaded)
+        own = self._own_products(shards)
+        sums = self._model.running_sums(self._arithmetic, indices, loaded, own)
         for shard in shards:
-            sums.add(self.chunk(shard))
+            sums.add(self.chunk(shard), _place(shard) in self._kept)
+        sums.close()
         return sums
+
+    def _own_products(self, shards: Sequence[Shard]) -> RowProducts | None:
+        """Those of the same rows in the same order, if they are known."""
+        if not pays(len(shards), self._steps):
+            return None
+        places = [_place(shard) for shard in shards]
+        if self._own[0] != places or not self._own[1].known:
+            self._own = places, RowProducts()
+        return self._own[1]
 
     def round(
         self, shards: Sequence[Shard], weights: Sequence[bytes], noises: Sequence[Ciphertext]
@@ -120,8 +135,20 @@ class Worker:
         return self.sums([], indices, weights)
 
 
+def _place(shard: Shard) -> _Place:
+    """What a shard's rows are kept by.
+
+    By its content, where it has a file: an owner may have encrypted other rows in its place.
+    """
+    return shard if isinstance(shard.message, StoredMessage) else (shard.owner, shard.chunk)
+
+
 def _loaded_bytes(plan: TrainingPlan, model: Any) -> int:
-    """At most what a chunk takes: each ciphertext has two polynomials, at the top and low."""
+    """At most what a chunk takes: each ciphertext has two polynomials, at the top and low.
+
+    Its own products for the margins have three, at the top.
+    """
     used = plan.encryption
-    primes = len(used.primes) - 1 + used.product_level + 1
-    return len(model.sections) * 2 * 8 * used.poly_modulus_degree * primes
+    top, low = len(used.primes) - 1, used.product_level + 1
+    polynomials = len(model.sections) * 2 * (top + low) + 3 * top
+    return polynomials * 8 * used.poly_modulus_degree

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from ...exceptions import MessageError
 from ..parameters import Ring
-from .context import load, save
+from .context import parse, require_few_objects, save
 
 _MAGIC = b"SKCT\x01"
 # SEAL's header: magic, its length and two numbers of the version; then compression, a reserved
@@ -62,7 +62,7 @@ def load_ciphertext(ring: Ring, data: bytes) -> seal.Ciphertext:
     MessageError
         If they are no ciphertext of this ring.
     """
-    return load(seal.Ciphertext(), ring, _stream(ring, bytes(data)))
+    return parse(seal.Ciphertext(), ring, _stream(ring, bytes(data)))
 
 
 def _stream(ring: Ring, data: bytes) -> bytes:
@@ -79,6 +79,7 @@ def _stream(ring: Ring, data: bytes) -> bytes:
     polynomials, rest = divmod(count, levels * n) if sound else (0, 1)
     if rest or polynomials not in (1, size) or end > _LONGEST_END:
         raise MessageError("these bytes are no ciphertext of this ring: its sizes are others.")
+    require_few_objects(data[:fixed] + data[fixed : fixed + end], 1)
     bits = _bits(ring, levels)
     if len(data) != fixed + end + polynomials * sum(_packed_bytes(n, b) for b in bits):
         raise MessageError("these bytes are no ciphertext of this ring: their length is another.")
@@ -105,19 +106,28 @@ def _packed_bytes(n: int, bits: int) -> int:
 def _packed(residues: NDArray[np.uint64], bits: int) -> bytes:
     """Whole bytes of all residues, least first, then the bits that are left of each."""
     whole, left = divmod(bits, 8)
-    octets = residues.view(np.uint8).reshape(-1, 8)
-    planes = octets[:, :whole].tobytes()
+    planes = residues.view(np.uint8).reshape(-1, 8)[:, :whole].tobytes()
     if not left:
         return planes
-    highest = np.unpackbits(octets[:, whole : whole + 1], axis=1, count=left, bitorder="little")
-    return planes + np.packbits(highest, bitorder="little").tobytes()
+    # Eight residues' bits fill whole bytes.
+    eights = (residues >> np.uint64(8 * whole)).reshape(-1, 8) << _shifts(left)
+    octets = np.bitwise_or.reduce(eights, axis=1).view(np.uint8).reshape(-1, 8)
+    return planes + octets[:, :left].tobytes()
 
 
 def _unpacked(data: NDArray[np.uint8], n: int, bits: int) -> NDArray[np.uint64]:
     whole, left = divmod(bits, 8)
     octets = np.zeros((n, 8), dtype=np.uint8)
     octets[:, :whole] = data[: n * whole].reshape(n, whole)
+    residues = octets.view("<u8")[:, 0]
     if left:
-        highest = np.unpackbits(data[n * whole :], bitorder="little").reshape(n, left)
-        octets[:, whole] = np.packbits(highest, axis=1, bitorder="little")[:, 0]
-    return octets.view("<u8")[:, 0]
+        rest = np.zeros((n // 8, 8), dtype=np.uint8)
+        rest[:, :left] = data[n * whole :].reshape(-1, left)
+        each = rest.view("<u8") >> _shifts(left) & np.uint64((1 << left) - 1)
+        residues |= each.ravel() << np.uint64(8 * whole)
+    return residues
+
+
+def _shifts(left: int) -> NDArray[np.uint64]:
+    """Where each of eight residues' last bits begin."""
+    return np.arange(0, 8 * left, left, dtype="<u8")

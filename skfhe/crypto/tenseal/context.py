@@ -24,6 +24,7 @@ from ..parameters import CKKSParameters, Ring
 # SEAL's streams begin with a mark, and so do all objects in them; a byte says how they are packed.
 _MARK, _HEADER, _COMPRESSION, _ZSTANDARD = b"\x5e\xa1\x10", 16, 5, 2
 _SWELLING, _OBJECTS = 4, 8
+_SWELLS = "these bytes are no object of SEAL's: they would swell when read."
 
 
 @lru_cache(maxsize=64)
@@ -132,6 +133,11 @@ def require_form(
 
 def load(item, ring: Ring, data: bytes):
     _require_dense(ring, data)
+    return parse(item, ring, data)
+
+
+def parse(item, ring: Ring, data: bytes):
+    """Load what is known not to swell."""
     try:
         with _scratch() as (fd, path):
             os.write(fd, data)
@@ -161,9 +167,12 @@ def _require_dense(ring: Ring, data: bytes) -> None:
             stream = reader.read(most + 1)
         except zstandard.ZstdError as error:
             raise MessageError(f"these bytes are no object of SEAL's: {error}.") from None
-    if (
-        compression not in (0, _ZSTANDARD)
-        or len(stream) > most
-        or stream.count(_MARK) > _OBJECTS * (1 + len(stream) / least)
-    ):
-        raise MessageError("these bytes are no object of SEAL's: they would swell when read.")
+    if compression not in (0, _ZSTANDARD) or len(stream) > most:
+        raise MessageError(_SWELLS)
+    require_few_objects(stream, 1 + len(stream) / least)
+
+
+def require_few_objects(stream: bytes, n_parts: float) -> None:
+    """Refuse a stream with more objects in it than so many keys or ciphertexts have."""
+    if stream.count(_MARK) > _OBJECTS * n_parts:
+        raise MessageError(_SWELLS)

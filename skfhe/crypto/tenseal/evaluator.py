@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 
 import numpy as np
@@ -13,6 +14,19 @@ from ..embedding import mask_slots, monomial_slots
 from ..parameters import Ring
 from .compact import load_ciphertext, save_ciphertext
 from .context import load, require_form, seal_context
+
+
+@contextmanager
+def _bare(*ciphertexts: seal.Ciphertext) -> Iterator[None]:
+    """Ciphertexts as polynomials alone: SEAL adds and multiplies them whatever their scales."""
+    scales = [one.scale for one in ciphertexts]
+    for one in ciphertexts:
+        one.scale = 1.0
+    try:
+        yield
+    finally:
+        for one, scale in zip(ciphertexts, scales, strict=True):
+            one.scale = scale
 
 
 class TensealEvaluator:
@@ -43,7 +57,7 @@ class TensealEvaluator:
         self._automorphisms = [load(seal.GaloisKeys(), ring, key) for key in keys]
         self._evaluator = seal.Evaluator(context)
         self._encoder = seal.CKKSEncoder(context)
-        self._scratch = seal.Ciphertext()
+        self._scratch, self._other = seal.Ciphertext(), seal.Ciphertext()
         self._plaintexts: dict[tuple[str, int, int, float], seal.Plaintext] = {}
 
     def __reduce__(self):
@@ -90,6 +104,34 @@ class TensealEvaluator:
         """One scratch ciphertext takes all products, as allocation costs as much as a product."""
         self._call("multiply", a, b, into=self._scratch)
         return self._call("add", total, self._scratch, into=total)
+
+    def own(
+        self, total: seal.Ciphertext | None, a: seal.Ciphertext, b: seal.Ciphertext
+    ) -> seal.Ciphertext:
+        with _bare(a, b):
+            return self.multiply(a, b) if total is None else self.accumulate(total, a, b)
+
+    def crossed(
+        self,
+        total: seal.Ciphertext | None,
+        a: tuple[seal.Ciphertext, seal.Ciphertext],
+        b: tuple[seal.Ciphertext, seal.Ciphertext],
+    ) -> seal.Ciphertext:
+        scale = a[0].scale * b[0].scale
+        product = seal.Ciphertext() if total is None else self._scratch
+        with _bare(*a, *b):
+            self._call("add", a[0], b[1], into=product)
+            other = self._call("add", a[1], b[0], into=self._other)
+            # In place: SEAL would begin with a copy otherwise.
+            self._evaluator.multiply_inplace(product, other)
+        product.scale = scale
+        return product if total is None else self._call("add", total, product, into=total)
+
+    def without(self, total: seal.Ciphertext, *owns: seal.Ciphertext) -> seal.Ciphertext:
+        with _bare(total):
+            for own in owns:
+                self._call("sub", total, own, into=total)
+        return total
 
     def relinearize(self, a: seal.Ciphertext) -> seal.Ciphertext:
         return self._call("relinearize", a, self._relinearisation)

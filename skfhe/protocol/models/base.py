@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...circuits.arithmetic import Arithmetic
+from ...circuits.paired import RowProducts
 from ...circuits.running import RunningSums
 from ...crypto.backend import Ciphertext
 from ...plan import Problem, TrainingPlan
@@ -156,9 +157,16 @@ class Model(Protocol):
         """The same, as the evaluator keeps it."""
 
     def running_sums(
-        self, arithmetic: Arithmetic, indices: Sequence[int], weights: Sequence[Ciphertext]
+        self,
+        arithmetic: Arithmetic,
+        indices: Sequence[int],
+        weights: Sequence[Ciphertext],
+        own: RowProducts | None = None,
     ) -> RunningSums:
-        """What adds up the encrypted gradient over S, chunk by chunk."""
+        """What adds up the encrypted gradient over S, chunk by chunk.
+
+        Own products are of the chunks that will be added; see `skfhe.circuits.paired`.
+        """
 
     def certify(self, point: Weights) -> Certified:
         """What the plan has for public weights."""

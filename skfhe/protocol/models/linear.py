@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from ...circuits.arithmetic import Arithmetic
 from ...circuits.logistic import EncryptedChunk, LogisticSums
+from ...circuits.paired import RowProducts
 from ...circuits.polynomial import FactoredPolynomial
 from ...crypto.backend import Ciphertext
 from ...packing import Layout
@@ -96,9 +97,13 @@ class LinearModel(LinearRows):
         return EncryptedChunk(rows, low or [backend.switch_to(row, level) for row in rows], labels)
 
     def running_sums(
-        self, arithmetic: Arithmetic, indices: Sequence[int], weights: Sequence[Ciphertext]
+        self,
+        arithmetic: Arithmetic,
+        indices: Sequence[int],
+        weights: Sequence[Ciphertext],
+        own: RowProducts | None = None,
     ) -> LogisticSums:
-        return LogisticSums(arithmetic, self.layout, *self._factored(indices), weights)
+        return LogisticSums(arithmetic, self.layout, *self._factored(indices), weights, own)
 
     def certify(self, point: NDArray) -> Certified:
         certificate, column = self._plan.certificate, self._plan.problem.intercept_column

@@ -18,6 +18,7 @@ from ...circuits.network import (
     NetworkSums,
     NetworkWeights,
 )
+from ...circuits.paired import RowProducts
 from ...crypto.backend import Ciphertext
 from ...packing import NetworkLayout
 from ...plan import TrainingPlan
@@ -92,7 +93,11 @@ class NetworkModel:
         return NetworkChunk(rows, low, list(labels), presence)
 
     def running_sums(
-        self, arithmetic: Arithmetic, indices: Sequence[int], weights: Sequence[Ciphertext]
+        self,
+        arithmetic: Arithmetic,
+        indices: Sequence[int],
+        weights: Sequence[Ciphertext],
+        own: RowProducts | None = None,
     ) -> NetworkSums:
         groups, units = self.layout.rows.groups, self.layout.unit_groups
         found = iter(weights)
@@ -107,7 +112,7 @@ class NetworkModel:
             backward=taken(outputs, units),
             bias=taken(1, outputs)[0],
         )
-        return NetworkSums(arithmetic, self.layout, self._factors(indices), encrypted)
+        return NetworkSums(arithmetic, self.layout, self._factors(indices), encrypted, own)
 
     def certify(self, point: NetworkPoint) -> Certified:
         """The sigmoid's interval, the best split and its S.
