@@ -343,6 +343,8 @@ class Encryption:
         Smallest scale that the circuit rescales to.
     label_level, product_level : int
         Level of the labels; level of the last product and of the sums.
+    merge_level : int
+        Level that sums are merged at.
     output_scale : float
         Scale of a release.
     noise_units : int
@@ -362,6 +364,7 @@ class Encryption:
     waterline: float
     label_level: int
     product_level: int
+    merge_level: int
     output_scale: float
     noise_units: int
     symmetric: bool

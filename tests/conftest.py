@@ -108,7 +108,7 @@ class Case:
         return Bench.of(scheme(self.candidate.ring), self.layout.elements)
 
     def arithmetic(self, evaluator) -> Arithmetic:
-        return Arithmetic(evaluator, self.candidate.waterline)
+        return self.candidate.arithmetic(evaluator)
 
     def data(self, seed):
         """Random rows, targets 0 or 1, and weights."""
@@ -183,7 +183,7 @@ def logistic_case(degree, n_rows, n_columns, n_classes=2) -> Case:
     )
     layout = Layout(DEGREE, n_rows, n_columns, problem.n_outputs, blocks)
     ring = tenseal_ring(DEGREE, *bits)
-    return Case(requirement, Candidate(ring, layout, scale_bits, row_scale_bits))
+    return Case(requirement, Candidate(ring, layout, scale_bits, row_scale_bits, scale_bits - 1))
 
 
 def tenseal_ring(degree: int, *bits: int) -> Ring:

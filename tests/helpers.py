@@ -196,11 +196,11 @@ def split(n_samples, n_owners):
     return [slice(a, b) for a, b in zip([0, *ends[:-1]], ends, strict=True)]
 
 
-def gather(plan, backend="tenseal", seed=0, data=None, errors=False):
-    """All parties of a plan, ready for the first step."""
+def gather(plan, backend="tenseal", seed=0, data=None, errors=False, keys=None):
+    """All parties of a plan, ready for the first step; `keys`: a key holder and what it gave."""
     X, targets = make_rows(plan, seed) if data is None else data
-    key_holder = KeyHolder(plan, scheme_of(plan, backend, errors))
-    evaluator = Evaluator(plan, key_holder.evaluation_keys(), key_holder.scheme)
+    key_holder, sent = keys or (KeyHolder(plan, scheme_of(plan, backend, errors)), None)
+    evaluator = Evaluator(plan, sent or key_holder.evaluation_keys(), key_holder.scheme)
     owners = owners_of(key_holder)
     for owner, part in zip(owners, split(len(X), len(owners)), strict=True):
         evaluator.load(owner.encrypt(X[part], targets[part]))

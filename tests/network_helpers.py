@@ -85,7 +85,9 @@ def candidate_of(plan):
     """The candidate that a plan was made from."""
     e = plan.encryption
     scale, row_scale = (round(math.log2(s)) for s in (e.scale, e.row_scale))
-    return Candidate(ring_of(plan), layout_of(plan), scale, row_scale)
+    waterline = round(math.log2(e.waterline))
+    ring, layout = ring_of(plan), layout_of(plan)
+    return Candidate(ring, layout, scale, row_scale, waterline, e.merge_level)
 
 
 def requirement_of(plan):
@@ -277,7 +279,8 @@ class NetworkBench:
 
     @property
     def arithmetic(self):
-        return Arithmetic(self.backend, self.plan.encryption.waterline)
+        used = self.plan.encryption
+        return Arithmetic(self.backend, used.waterline, used.merge_level)
 
     def encrypt(self, slots, scale, level, dither=False):
         return self.backend.load(self.encryptor.encrypt(slots, scale, level, dither))

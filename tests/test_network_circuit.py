@@ -301,7 +301,7 @@ def test_messages_stay_within_their_bounds(parameters, data):
         both(sent.rows, chunk.rows, False), both(sent.low_rows, chunk.low_rows, False),
         both(sent.labels, chunk.labels), both(sent.presence, chunk.presence),
     )  # fmt: skip
-    arithmetic = Arithmetic(lockstep, candidate.waterline)
+    arithmetic = candidate.arithmetic(lockstep)
     hidden = [margins(arithmetic, layout.rows, sent.rows, group) for group in paired.hidden]
     results = chunk_gradients(arithmetic, layout, factors, sent, hidden, paired)
     assert lockstep.compared > 20

@@ -20,7 +20,7 @@ from helpers import (
 from scipy import stats
 from sklearn.datasets import load_breast_cancer
 
-from skfhe import EncryptedDPLogisticRegression
+from skfhe import EncryptedDPLogisticRegression, KeyHolder
 from skfhe.crypto.embedding import coefficients_to_slots
 
 # Seeds are the operating system's: a level that one run in a million fails by chance.
@@ -74,19 +74,29 @@ def test_the_map_of_outputs():
 
 @pytest.fixture(scope="module", params=[2, 3])
 def bare(request):
-    """Ten noiseless sums each of two very different data sets, at the same weights."""
+    """Ten noiseless sums each of two very different data sets, at the same weights.
+
+    Under the same keys, and with what sums of other rows tell of their errors' mean and spread,
+    anew for each: key switches add something to every sum alike, whatever the data is, and
+    merging doubles errors of some coefficients more often than of others.
+    """
     plan = make(d=6, classes=request.param)
     rng = np.random.default_rng(0)
     points = [random_weights(plan, rng) for _ in range(10)]
-    results = []
-    for data in opposite(plan):
-        parties = gather(plan, data=data)
+    key_holder, results = KeyHolder(plan), []
+    keys = key_holder, key_holder.evaluation_keys()
+    for data in (*opposite(plan), make_rows(plan, 1), make_rows(plan, 2)):
+        parties = gather(plan, data=data, keys=keys)
         results.append(np.array([parties.decrypt(parties.at(w)) for w in points]))
-    return plan, points, results
+    errors = [
+        (found - other.mean(axis=0)) / np.maximum(other.std(axis=0), 0.5)
+        for found, other in zip(results[:2], results[2:], strict=True)
+    ]
+    return plan, points, results[:2], errors
 
 
 def test_outside_the_outputs_there_are_only_small_errors(bare):
-    plan, _, results = bare
+    plan, _, results, _ = bare
     layout = layout_of(plan)
     unit = plan.encryption.output_scale / layout.output_norm
     outside = ~is_output(layout)
@@ -119,11 +129,11 @@ def correlation(slots, signal):
 
 def test_those_errors_are_alike_for_different_data(bare):
     """The same spread, and no trace of the rows."""
-    plan, points, results = bare
+    plan, points, _, errors = bare
     ring, outside = ring_of(plan), ~is_output(layout_of(plan))
-    first, second = (np.mean(found[:, outside] ** 2) for found in results)
+    first, second = (np.mean(found[:, outside] ** 2) for found in errors)
     assert 1 / 2.25 < first / second < 2.25
-    for data, found in zip(opposite(plan), results, strict=True):
+    for data, found in zip(opposite(plan), errors, strict=True):
         for weights, coefficients in zip(points, found, strict=True):
             slots = coefficients_to_slots(ring, coefficients * outside)
             for signal in signals(plan, data, weights):
@@ -134,9 +144,9 @@ def test_those_errors_are_alike_for_different_data(bare):
 
 
 def test_errors_of_two_data_sets_are_not_correlated(bare):
-    plan, _, (first, second) = bare
+    plan, _, _, errors = bare
     outside = ~is_output(layout_of(plan))
-    for a, b in zip(first[:, outside], second[:, outside], strict=True):
+    for a, b in zip(*(found[:, outside] for found in errors), strict=True):
         assert abs(stats.pearsonr(a, b).statistic) < 5.5 / math.sqrt(a.size)
 
 

@@ -9,7 +9,6 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from skfhe.circuits.arithmetic import Arithmetic
 from skfhe.circuits.logistic import EncryptedChunk, LogisticSums, margins, residuals
 from skfhe.circuits.polynomial import evaluate
 from skfhe.crypto.parameters import Ring
@@ -156,7 +155,7 @@ def test_messages_stay_within_their_bounds(make_case, degree, n_classes, data):
     core = trace_core(requirement, candidate, 0).core
     level = label_level(candidate, core)
     label = tracer.fresh(level, candidate.scale, 0.5, dither=True)
-    arithmetic = Arithmetic(lockstep, candidate.waterline)
+    arithmetic = candidate.arithmetic(lockstep)
     u = margins(
         arithmetic,
         layout,
@@ -343,7 +342,7 @@ def test_a_whole_step_without_errors_counts_no_less(make_case):
         label = tracer.fresh(1, candidate.scale, 2.0**-20)
         weight = tracer.fresh(ring.top_level, candidate.scale, 2.0**-20)
         chunk = EncryptedChunk([row] * layout.groups, [low] * layout.groups, label)
-        arithmetic = Arithmetic(tracer, candidate.waterline)
+        arithmetic = candidate.arithmetic(tracer)
         weights = [weight] * layout.groups
         sums = LogisticSums(arithmetic, layout, case.factored, case.DIVISOR, weights)
         sums.gradient([chunk] * layout.chunks)

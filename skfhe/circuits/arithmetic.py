@@ -22,11 +22,15 @@ class Arithmetic:
         Any backend.
     waterline : float
         Smallest scale that a message may be rescaled to.
+    merge_level : int, default=1
+        What sums over rows are rescaled to before they are merged: key switches are the cheaper
+        the lower, but below large primes they err by more than small scales bear.
     """
 
-    def __init__(self, backend: Evaluator, waterline: float):
+    def __init__(self, backend: Evaluator, waterline: float, merge_level: int = 1):
         self.backend = backend
         self.waterline = waterline
+        self.merge_level = merge_level
 
     def settle(self, a: Ciphertext) -> Ciphertext:
         """Rescale while the waterline allows."""
@@ -36,6 +40,12 @@ class Arithmetic:
             if backend.scale(a) / prime < self.waterline:
                 break
             a = backend.rescale(a)
+        return a
+
+    def lowered(self, a: Ciphertext, level: int) -> Ciphertext:
+        """Rescale down to a level."""
+        while self.backend.level(a) > level:
+            a = self.backend.rescale(a)
         return a
 
     def align(self, a: Ciphertext, b: Ciphertext) -> tuple[Ciphertext, Ciphertext]:

@@ -7,8 +7,9 @@ For a chunk of rows, with weights scaled by alpha (see `polynomial`):
 3. X_g e, summed over chunks                        one level
 
 and then, once for all chunks, these are relinearised and the S parts of X^(-t) X_g e merged into
-one ciphertext, which is rescaled to the base level. Dividing by S, the bound of one row's
-contribution, makes noise of one fixed multiplier right at every step.
+one ciphertext at the base level; they are rescaled to it before they are merged, or after.
+Dividing by S, the bound of one row's contribution, makes noise of one fixed multiplier right at
+every step.
 """
 
 from __future__ import annotations

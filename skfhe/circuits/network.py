@@ -268,11 +268,11 @@ class NetworkSums(RunningSums):
         self._others = [*map(backend.add, self._others, terms)] if self._others else terms
 
     def items(self) -> list[Ciphertext]:
-        backend, rows = self.arithmetic.backend, self._network.rows
+        rows, lowered = self._network.rows, self.arithmetic.lowered
         hidden = len(self._weights.hidden) * rows.groups
         outputs = len(self.totals) - len(self._weights.output)
         return [
             *(item for total in self.totals[:hidden] for item in self._powers(total)),
-            *(backend.relinearize(total) for total in self.totals[hidden:outputs]),
-            *self.totals[outputs:],
+            *map(self._item, self.totals[hidden:outputs]),
+            *(lowered(total, self.arithmetic.merge_level) for total in self.totals[outputs:]),
         ]

@@ -65,7 +65,7 @@ class RunningSums(ABC):
 
     @abstractmethod
     def items(self) -> list[Ciphertext]:
-        """What is to be merged of the totals, relinearised."""
+        """What is to be merged of the totals, relinearised and rescaled to be."""
 
     def close(self) -> None:
         """All chunks have been added."""
@@ -85,20 +85,21 @@ class RunningSums(ABC):
 
     def merged(self) -> Ciphertext:
         """All sums in one ciphertext at the base level."""
-        backend = self.arithmetic.backend
-        merged = merge_all(backend, self._layout, self.items())
-        while backend.level(merged) > 0:
-            merged = backend.rescale(merged)
-        return merged
+        merged = merge_all(self.arithmetic.backend, self._layout, self.items())
+        return self.arithmetic.lowered(merged, 0)
 
     def _margins(self, chunk: Any, kept: bool) -> list[Ciphertext]:
         """A chunk's margins with every vector, settled."""
         found = self._products.of(chunk.rows, kept)
         return [projected(self.arithmetic, self._layout, one) for one in found]
 
-    def _powers(self, product: Ciphertext) -> list[Ciphertext]:
-        """A relinearised product and its multiples by X^-t, one for each of the m columns."""
-        backend = self.arithmetic.backend
-        product = backend.relinearize(product)
+    def _item(self, total: Ciphertext) -> Ciphertext:
+        """A sum of products as it is merged."""
+        total = self.arithmetic.backend.relinearize(total)
+        return self.arithmetic.lowered(total, self.arithmetic.merge_level)
+
+    def _powers(self, total: Ciphertext) -> list[Ciphertext]:
+        """The same and its multiples by X^-t, one for each of the m columns."""
+        backend, product = self.arithmetic.backend, self._item(total)
         shifts = range(1, self._layout.feature_blocks)
         return [product, *(backend.multiply_monomial(product, -power) for power in shifts)]

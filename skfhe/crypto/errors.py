@@ -87,3 +87,10 @@ def key_switch_offset(ring: Ring, level: int) -> float:
     n = ring.poly_modulus_degree
     digits = sum(float(q) ** 2 for q in ring.primes[: level + 1])
     return math.sqrt(digits * n * ERROR_VARIANCE) / float(ring.special_prime) * n / 3
+
+
+def key_switch_mean(ring: Ring, level: int) -> float:
+    """The same of a coefficient: as likely on either side of zero over the choice of the key."""
+    n = ring.poly_modulus_degree
+    digits = sum(float(q) ** 2 for q in ring.primes[: level + 1]) / 4
+    return math.sqrt(digits * n * ERROR_VARIANCE) / float(ring.special_prime)

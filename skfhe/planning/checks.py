@@ -205,6 +205,7 @@ def _require_counts(plan: TrainingPlan) -> None:
         and fits(problem, plan.encryption, guarantee.n_owners)
         and plan.encryption.label_level in levels
         and plan.encryption.presence_level in levels
+        and plan.encryption.merge_level in levels
         and guarantee.n_colluding < guarantee.n_owners
         and all(
             type(count) is int

@@ -156,16 +156,21 @@ def _searched(sizing: Sizing) -> Iterator[list[Candidate]]:
         fitting = []
         for layout in sizing.layouts(degree):
             for variant in sizing.variants():
-                best = _best_scale(sizing, degree, layout, variant)
+                best = _best_scale(sizing, layout, variant)
                 if best is not None and best[0].meet(sizing.requirement):
                     ring = chosen_ring(degree, best[1].ring.prime_bits)
-                    fitting.append(replace(best[1], ring=ring))
+                    fitting += _mergings(sizing, replace(best[1], ring=ring))
         yield fitting
 
 
-def _best_scale(
-    sizing: Sizing, degree: int, layout, variant: int
-) -> tuple[Bounds, Candidate] | None:
+def _mergings(sizing: Sizing, candidate: Candidate) -> list[Candidate]:
+    """A candidate that merges sums where they are, and one at the base level if it is precise."""
+    low = replace(candidate, merge_level=0)
+    fits = sizing.bounds(low, whole=False).meet(sizing.requirement)
+    return [candidate, low] if fits else [candidate]
+
+
+def _best_scale(sizing: Sizing, layout, variant) -> tuple[Bounds, Candidate] | None:
     """The most precise of the largest scales that fit: a larger one shrinks the special prime.
 
     Where the modulus has room to spare, the smallest scale that is precise enough: every bit is
@@ -173,15 +178,12 @@ def _best_scale(
     """
     best, tried, requirement = None, 0, sizing.requirement
     for scale_bits in range(sizing.max_scale_bits, _MIN_SCALE_BITS - 1, -1):
-        bits = sizing.bit_sizes(layout, variant, scale_bits)
-        if bits is None:
+        candidate = sizing.candidate(layout, variant, scale_bits)
+        bounds = candidate and _fitting(sizing, candidate)
+        if candidate is None or bounds is None:
             continue
-        ring = ideal_ring(degree, bits)
-        candidate = Candidate(ring, layout, scale_bits, scale_bits - ROW_BITS_SAVED)
-        bounds = _fitting(sizing, candidate)
-        if bounds is None:
-            continue
-        lean = bits[-1] == LARGEST_PRIME_BITS and _is_lean(requirement, bounds)
+        largest = candidate.ring.prime_bits[-1] == LARGEST_PRIME_BITS
+        lean = largest and _is_lean(requirement, bounds)
         if best is None or lean or bounds.excess(requirement) < best[0].excess(requirement):
             best = (bounds, candidate)
         tried += 1
@@ -208,8 +210,9 @@ def _given(sizing: Sizing, context: CKKSParameters) -> list[Candidate]:
             f"poly_modulus_degree must be one of {sorted(MAX_MODULUS_BITS)}, got {degree}."
         )
     ring, scale = chosen_ring(degree, bits), context.scale_bits
-    found = (Candidate(ring, layout, scale, scale) for layout in sizing.layouts(degree))
-    return [candidate for candidate in found if _fitting(sizing, candidate)]
+    found = (Candidate(ring, layout, scale, scale, scale - 1) for layout in sizing.layouts(degree))
+    fitting = [candidate for candidate in found if _fitting(sizing, candidate)]
+    return [one for candidate in fitting for one in _mergings(sizing, candidate)]
 
 
 def _fitting(sizing: Sizing, candidate: Candidate) -> Bounds | None:
@@ -300,9 +303,10 @@ def _chosen(
         feature_blocks=circuit.feature_blocks,
         scale=candidate.scale,
         row_scale=candidate.row_scale,
-        waterline=candidate.waterline,
+        waterline=2.0**candidate.waterline_bits,
         label_level=circuit.label_level,
         product_level=PRODUCT_LEVEL,
+        merge_level=candidate.merge_level,
         output_scale=scale,
         noise_units=noise,
         symmetric=requirement.symmetric,

@@ -285,6 +285,7 @@ def _encryption(choice: Choice, rounds: Rounds) -> Encryption:
         waterline=one.waterline,
         label_level=one.ring.top_level,
         product_level=PRODUCT_LEVEL,
+        merge_level=PRODUCT_LEVEL,
         output_scale=rounds.noise_scales[-1],
         noise_units=rounds.noise_units[-1],
         symmetric=one.task.symmetric,

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import product
 
 from ..approximation import PolynomialApproximation
 from ..circuits.arithmetic import Arithmetic
@@ -16,7 +17,7 @@ from ..crypto.tracing import TracingEvaluator
 from ..exceptions import DepthExceeded
 from ..packing import Layout, layouts
 from .cost import Traffic
-from .encryption import ROW_BITS_SAVED, last_primes
+from .encryption import ROW_BITS_SAVED, ideal_ring, last_primes
 from .logistic_bounds import (
     LogisticRequirement,
     count_step,
@@ -28,6 +29,8 @@ from .logistic_bounds import (
 from .requirement import PRODUCT_LEVEL, Bounds, Candidate, Circuit
 
 _MIN_SPECIAL_BITS = 30
+_MIN_SMALL_BITS = 22
+_BITS_SAVED = 8
 
 
 @dataclass(frozen=True)
@@ -41,9 +44,13 @@ class LogisticSizing:
         """Every number of feature blocks that a ring dimension has room for."""
         return layouts(degree, self.requirement.problem, self.requirement.n_owners)
 
-    def variants(self) -> Iterable[int]:
-        """How many early rescales have a prime of their own."""
-        return range(self.requirement.polynomials[0].depth + 2)
+    def variants(self) -> Iterable[tuple[int, int]]:
+        """How many early rescales have a prime of their own; bits saved on what is sent.
+
+        Saving more than rows can bear is what leaves room for a large special prime, below which
+        sums can be merged at the base level.
+        """
+        return product(range(self.requirement.polynomials[0].depth + 2), (0, _BITS_SAVED))
 
     def bounds(self, candidate: Candidate, whole: bool) -> Bounds:
         requirement, ring = self.requirement, candidate.ring
@@ -78,22 +85,28 @@ class LogisticSizing:
             f"{depth} levels"
         )
 
-    def bit_sizes(self, layout: Layout, variant: int, scale_bits: int) -> tuple[int, ...] | None:
-        """Primes for `variant` early rescales and one large pair for all later products.
+    def candidate(
+        self, layout: Layout, variant: tuple[int, int], scale_bits: int
+    ) -> Candidate | None:
+        """Primes for some early rescales and one large pair for all later products.
 
         The first rescale removes the scale of rows and the factor 2m that projecting the margins
         puts on it. The products after the small primes are spent share the pair (q_0, q_1): q_1 is
         what the last rescale removes and q_0 holds the release. The special prime takes what is
         left. None if that is too little.
         """
-        requirement = self.requirement
-        exponent = _last_exponent(requirement.polynomials[0].degree, variant)
+        (n_small, saved), requirement = variant, self.requirement
+        exponent = _last_exponent(requirement.polynomials[0].degree, n_small)
         if exponent is None:
             return None
-        first = scale_bits - ROW_BITS_SAVED + (2 * layout.feature_blocks).bit_length() - 1
-        small = [scale_bits] * (variant - 1) + [first] if variant else []
-        unspent = 0 if variant else first * exponent
-        product = exponent * scale_bits + unspent + scale_bits - ROW_BITS_SAVED
+        doubled = (2 * layout.feature_blocks).bit_length() - 1
+        rows = scale_bits - max(ROW_BITS_SAVED, saved)
+        # What projecting adds to the first prime weights can do without.
+        weights = scale_bits - min(saved, max(0, rows + doubled - _MIN_SMALL_BITS))
+        first = rows + weights + doubled - scale_bits
+        small = [scale_bits] * (n_small - 1) + [first] if n_small else []
+        unspent = 0 if n_small else first * exponent
+        product = exponent * scale_bits + unspent + rows
         units = product + math.log2(layout.class_span / layout.output_norm)
         pair = last_primes(requirement, units, scale_bits)
         if pair is None:
@@ -101,7 +114,8 @@ class LogisticSizing:
         room = MAX_MODULUS_BITS[layout.poly_modulus_degree] - sum(pair) - sum(small)
         if max(*pair, *small, 0) > 60 or room < _MIN_SPECIAL_BITS:
             return None
-        return (*pair, *small, min(60, room))
+        ring = ideal_ring(layout.poly_modulus_degree, (*pair, *small, min(60, room)))
+        return Candidate(ring, layout, weights, rows, scale_bits - 1)
 
 
 @lru_cache(maxsize=64)

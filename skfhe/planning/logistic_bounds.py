@@ -53,7 +53,6 @@ from dataclasses import astuple, dataclass, fields
 
 from scipy.special import ndtri
 
-from ..circuits.arithmetic import Arithmetic
 from ..circuits.logistic import EncryptedChunk, LogisticSums, margins, residuals
 from ..circuits.paired import RowProducts
 from ..circuits.polynomial import FactoredPolynomial, evaluate
@@ -102,7 +101,7 @@ def trace_core(requirement: LogisticRequirement, candidate: Candidate, index: in
     """
     ring, layout = candidate.ring, candidate.layout
     tracer = TracingEvaluator(ring)
-    arithmetic = Arithmetic(tracer, candidate.waterline)
+    arithmetic = candidate.arithmetic(tracer)
     divisor = requirement.contributions[index]
     factored = FactoredPolynomial.of(requirement.polynomials[index], divisor)
     share = math.sqrt(layout.feature_blocks / layout.groups)
@@ -143,7 +142,7 @@ def count_step(requirement: LogisticRequirement, candidate: Candidate) -> Counte
         fresh(label_level(candidate, core.core), candidate.scale),
     )
     weights = [fresh(ring.top_level, candidate.scale)] * layout.groups
-    arithmetic = Arithmetic(tracer, candidate.waterline)
+    arithmetic = candidate.arithmetic(tracer)
 
     def sums(own: RowProducts | None) -> LogisticSums:
         return LogisticSums(arithmetic, layout, core.factored, core.divisor, weights, own)
@@ -178,12 +177,11 @@ def _bounds(
     labels = traced.tracer.fresh(
         label_level(candidate, traced.core), candidate.scale, 0.5, public=public, dither=True
     )
-    arithmetic = Arithmetic(traced.tracer, candidate.waterline)
+    arithmetic = candidate.arithmetic(traced.tracer)
     residual = residuals(arithmetic, traced.core, labels, traced.divisor)
     sums = sum_scale(candidate, traced.core) / layout.output_norm
     unit = sums / ring.primes[PRODUCT_LEVEL]
-    merging = 2 * errors.key_switch_error(ring, PRODUCT_LEVEL) * layout.class_span / sums
-    last = merging + errors.rescale_error(ring) / unit
+    merging, merging_whole = candidate.merging_error(sums, layout.class_span)
     noise_error = errors.fresh_error(ring, 0, public) * math.sqrt(requirement.n_owners) / unit
 
     def rms(n_chunks: int, residual_error: float, row_error: float, released: float) -> float:
@@ -208,10 +206,10 @@ def _bounds(
     # alpha is proportional to S^(-1/degree), but what rounding adds to u is not.
     larger = (requirement.largest_contribution / traced.divisor) ** (1 / traced.degree)
     margin_error = traced.margin.fixed_error + traced.margin.rounding_error
-    told = quantile * rms(layout.chunks, either, sent, last + noise_error)
+    told = quantile * rms(layout.chunks, either, sent, merging_whole + noise_error)
     noise = requirement.noise_multiplier * requirement.relation_factor
     return Bounds(
-        error=2 * quantile * rms(1, residual.rounding_error, encoded, last),
+        error=2 * quantile * rms(1, residual.rounding_error, encoded, merging),
         row_slack=single * math.sqrt(outputs) * either * norm + 2 * row_error / norm,
         margin_slack=single * margin_error * larger / abs(traced.factored.alpha),
         flooding=requirement.n_releases / 2 * (told / noise) ** 2,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from ..crypto.parameters import MAX_MODULUS_BITS
 from ..packing import Layout, NetworkLayout
 from .cost import Traffic
-from .encryption import ROW_BITS_SAVED, last_primes
+from .encryption import ROW_BITS_SAVED, ideal_ring, last_primes
 from .network_bounds import NetworkRequirement, count_step, error_bounds, sum_scale, trace_chunk
 from .requirement import Bounds, Candidate, Circuit
 
@@ -57,13 +57,11 @@ class NetworkSizing:
         products = 1.25 * units * data + 5 * rows.chunks * switches
         return products + 4 * layout.n_items + 10 * layout.n_weights
 
-    def variants(self) -> Iterable[int]:
+    def variants(self) -> Iterable[None]:
         """Every rescale has a prime of its own."""
-        return (0,)
+        return (None,)
 
-    def bit_sizes(
-        self, layout: NetworkLayout, variant: int, scale_bits: int
-    ) -> tuple[int, ...] | None:
+    def candidate(self, layout: NetworkLayout, variant: None, scale_bits: int) -> Candidate | None:
         """The last pair, a prime for every product between, and the first with the rows' scale."""
         requirement, rows = self.requirement, layout.rows
         row_bits = scale_bits - ROW_BITS_SAVED
@@ -77,7 +75,8 @@ class NetworkSizing:
         room = MAX_MODULUS_BITS[rows.poly_modulus_degree] - sum(bits)
         if max(bits) > 60 or room < _MIN_SPECIAL_BITS:
             return None
-        return (*bits, min(60, room))
+        ring = ideal_ring(rows.poly_modulus_degree, (*bits, min(60, room)))
+        return Candidate(ring, layout, scale_bits, row_bits, scale_bits - 1)
 
     def bounds(self, candidate: Candidate, whole: bool) -> Bounds:
         return error_bounds(self.requirement, candidate, whole)

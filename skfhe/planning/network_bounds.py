@@ -99,7 +99,7 @@ def trace_chunk(
     be as large as all of them together may be.
     """
     tracer = TracingEvaluator(candidate.ring)
-    arithmetic = Arithmetic(tracer, candidate.waterline)
+    arithmetic = candidate.arithmetic(tracer)
     layout = candidate.layout
     factors, chunk, weights = _operands(requirement, candidate, tracer, polynomial, divisor)
     margin = margins(arithmetic, layout.rows, chunk.rows, weights.hidden[0])
@@ -197,7 +197,7 @@ def _operands(
 def count_step(requirement: NetworkRequirement, candidate: Candidate) -> Counter[tuple[str, int]]:
     """Operations of one whole step."""
     tracer = TracingEvaluator(candidate.ring, follow_errors=False)
-    arithmetic = Arithmetic(tracer, candidate.waterline)
+    arithmetic = candidate.arithmetic(tracer)
     factors, chunk, weights = _operands(
         requirement, candidate, tracer, -1, requirement.largest_contribution
     )
@@ -239,8 +239,7 @@ def _bounds(
     units, outputs = layout.unit_groups * layout.block, layout.n_outputs
     sums = sum_scale(candidate, traced) / rows.output_norm
     unit = sums / ring.primes[PRODUCT_LEVEL]
-    merging = 2 * errors.key_switch_error(ring, PRODUCT_LEVEL) * rows.class_span / sums
-    last = merging + errors.rescale_error(ring) / unit
+    merging, merging_whole = candidate.merging_error(sums, rows.class_span)
     noise_error = errors.fresh_error(ring, 0, public) * math.sqrt(requirement.n_owners) / unit
 
     def contribution(delta: float, product: float, present: float) -> float:
@@ -269,14 +268,14 @@ def _bounds(
     row_error = sent * (math.sqrt(rows.n_columns) + math.sqrt(-2 * math.log(beta / all_slots)))
     if public:
         row_error *= math.sqrt(secret)
-    told = quantile * rms(rows.chunks, either, sent, last + noise_error)
+    told = quantile * rms(rows.chunks, either, sent, merging_whole + noise_error)
     factor = requirement.relation_factor
     noise = requirement.noise_multiplier * factor
     margin, output = (
         one.fixed_error + one.rounding_error for one in (traced.margin, traced.output)
     )
     return Bounds(
-        error=2 * quantile * rms(1, rounding, encoded, last),
+        error=2 * quantile * rms(1, rounding, encoded, merging),
         row_slack=(1 + 4 / factor) * single * either + 2 * row_error / norm,
         margin_slack=single * output / abs(traced.factors.residual.alpha),
         flooding=requirement.n_releases / 2 * (told / noise) ** 2,

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ..approximation import PolynomialApproximation
+from ..circuits.arithmetic import Arithmetic
 from ..circuits.paired import RowProducts, pays
 from ..circuits.running import RunningSums
+from ..crypto import errors
 from ..crypto.parameters import Ring
 from ..crypto.tracing import TracingEvaluator
 from ..plan import Problem
@@ -81,12 +83,18 @@ class Candidate:
         Where values sit.
     scale_bits, row_scale_bits : int
         log2 of the scale of weights and labels, and of rows.
+    waterline_bits : int
+        log2 of the smallest scale to rescale to.
+    merge_level : int, default=1
+        Level that sums are merged at.
     """
 
     ring: Ring
     layout: Any
     scale_bits: int
     row_scale_bits: int
+    waterline_bits: int
+    merge_level: int = PRODUCT_LEVEL
 
     @property
     def scale(self) -> float:
@@ -98,10 +106,38 @@ class Candidate:
         """Scale of rows."""
         return 2.0**self.row_scale_bits
 
-    @property
-    def waterline(self) -> float:
-        """The smallest scale to rescale to: primes lie just below a power of two."""
-        return 2.0 ** (self.scale_bits - 1)
+    def arithmetic(self, tracer: TracingEvaluator) -> Arithmetic:
+        """What the circuit is traced with."""
+        return Arithmetic(tracer, 2.0**self.waterline_bits, self.merge_level)
+
+    def merging_error(self, sums: float, span: int) -> tuple[float, float]:
+        """What relinearising, merging and rescaling sums does to a coefficient, in their units.
+
+        Merging doubles scale and errors log2(span) times, those of its own key switches fewer
+        times: 1/2 + 1/4 + ... < 1 of span in all.
+
+        Parameters
+        ----------
+        sums : float
+            The merged sums' scale over their output norm, before the last rescale.
+        span : int
+            N/2C.
+
+        Returns
+        -------
+        rounding, whole : float
+            Deviation of what falls out anew when a row changes, and of all errors.
+        """
+        ring, unit = self.ring, sums / self.ring.primes[PRODUCT_LEVEL]
+        merges = span / (unit if self.merge_level < PRODUCT_LEVEL else sums)
+
+        def switches(error: Callable[[Ring, int], float]) -> float:
+            relinearised = error(ring, PRODUCT_LEVEL) * span / sums
+            return relinearised + error(ring, self.merge_level) * merges
+
+        rescaled = merges if self.merge_level < PRODUCT_LEVEL else 1 / unit
+        rounding = switches(errors.key_switch_error) + errors.rescale_error(ring) * rescaled
+        return rounding, rounding + switches(errors.key_switch_mean)
 
 
 @dataclass(frozen=True)
@@ -215,7 +251,7 @@ class Sizing(Protocol):
     requirement : Requirement
         What encryption must serve.
     max_scale_bits : int
-        log2 of the largest scale worth trying.
+        log2 of the largest scale to compute at that is worth trying.
     """
 
     requirement: Requirement
@@ -224,11 +260,11 @@ class Sizing(Protocol):
     def layouts(self, degree: int) -> Iterator[Any]:
         """Every layout that a ring dimension has room for."""
 
-    def variants(self) -> Iterable[int]:
+    def variants(self) -> Iterable[Any]:
         """Ways to share primes among the circuit's rescales."""
 
-    def bit_sizes(self, layout: Any, variant: int, scale_bits: int) -> tuple[int, ...] | None:
-        """Bits of the primes for a scale; None if there is no room for them."""
+    def candidate(self, layout: Any, variant: Any, scale_bits: int) -> Candidate | None:
+        """Primes, idealised, and scales for a scale to compute at; None if there is no room."""
 
     def bounds(self, candidate: Candidate, whole: bool) -> Bounds:
         """What errors can do: over all entries of the plan's tables, or at their ends.

@@ -40,10 +40,11 @@ class Worker:
         self._digest = plan.digest
         self._run = run
         self._backend = backend
-        self._arithmetic = Arithmetic(backend, plan.encryption.waterline)
+        used = plan.encryption
+        self._arithmetic = Arithmetic(backend, used.waterline, used.merge_level)
         self._model = model_of(plan)
         # Scale and level of the weights.
-        self._fresh = plan.encryption.scale, len(plan.encryption.primes) - 2
+        self._fresh = used.scale, len(used.primes) - 2
         self._kept: dict[_Place, Any] = {}
         self._room = cache_bytes // _loaded_bytes(plan, self._model)
         self._steps = plan.optimizer.max_iter
