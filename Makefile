@@ -5,8 +5,8 @@ BIN = $(VENV)/bin
 JOBS ?= 2
 
 .PHONY: help demo notebooks test test-all test-versions lint docs bench bench-operations \
-	bench-training bench-search bench-audit bench-study bench-utility bench-networks bench-scale bench-noninteractive \
-	bench-peers clean
+	bench-ratios bench-roofline bench-training bench-search bench-audit bench-study bench-utility bench-networks bench-scale bench-noninteractive \
+	peer-environments bench-peers clean
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/	/'
 
@@ -23,6 +23,10 @@ $(VENV)/.installed: $(BIN)/python setup.cfg pyproject.toml
 
 $(VENV)/.installed-dev: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@
+
+$(VENV)/.installed-bench: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --editable '.[bench]'
 	@touch $@
 
 $(VENV)/.installed-docs: $(VENV)/.installed
@@ -52,7 +56,13 @@ docs: $(VENV)/.installed-docs  ## Build the documentation
 	$(BIN)/sphinx-build -W -q -b html docs docs/_build/html
 	@echo docs/_build/html/index.html
 
-bench: bench-operations bench-training bench-search  ## Measure operations, training and a search
+bench: bench-ratios bench-operations bench-training bench-search  ## Speed against thresholds, then figures
+
+bench-ratios: $(VENV)/.installed-bench  ## Operations and steps in units of SEAL's bare product, held to thresholds
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -qs -o addopts= benchmarks/ratios.py --benchmark-columns=median,iqr,rounds
+
+bench-roofline: $(VENV)/.installed  ## How far a step is from bare products, and where the rest goes
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/roofline.py
 
 bench-operations: $(VENV)/.installed  ## What single operations cost
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/operations.py
@@ -67,22 +77,35 @@ bench-audit: $(VENV)/.installed  ## Attack trained models: with the noise claime
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/audit.py
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/audit.py --noise 0.5
 
-bench-utility: $(VENV)/.installed bench-peers  ## Accuracy at many epsilons beside other packages
+bench-utility: $(VENV)/.installed peer-environments  ## Accuracy at many epsilons beside other packages
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/utility.py --n-jobs $(JOBS)
 
-bench-networks: $(VENV)/.installed bench-peers  ## The same for networks, and what they cost
+bench-networks: $(VENV)/.installed peer-environments  ## The same for networks, and what they cost
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/network_utility.py --n-jobs $(JOBS)
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/network_training.py
 
-bench-peers: .venv-diffprivlib/.installed .venv-opacus/.installed  ## Environments of other packages
+bench-peers: .venv-concrete/.installed .venv-openfhe/.installed
+bench-peers: $(VENV)/.installed-bench peer-environments  ## Seconds, bytes, memory beside others
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/peers.py
 
-# A peer that cannot be installed is left out.
+peer-environments: .venv-diffprivlib/.installed .venv-opacus/.installed  ## Environments of other packages
+
+# A peer that cannot be installed is left out. VERSIONS are the Pythons that it has wheels for, the
+# first one found is taken; without, it has wheels for PYTHON.
+PYENV_ROOT ?= $(HOME)/.pyenv
+PYTHONS = $(foreach v,$(VERSIONS),python$(v) $(PYENV_ROOT)/versions/$(v).*/bin/python)
 .venv-diffprivlib/.installed: PACKAGES = diffprivlib scikit-learn==1.7.2
 .venv-opacus/.installed: PACKAGES = torch opacus
-.venv-diffprivlib/.installed .venv-opacus/.installed:
-	$(PYTHON) -m venv $(@D)
-	if $(@D)/bin/python -m pip install --quiet $(PACKAGES); then touch $@; \
-	  else echo "$(@D): left out, $(PACKAGES) cannot be installed"; rm -rf $(@D); fi
+.venv-concrete/.installed: PACKAGES = concrete-ml==1.9.0
+.venv-concrete/.installed: VERSIONS = 3.11 3.10
+.venv-openfhe/.installed: PACKAGES = openfhe==1.6.1.0.22.4 numpy
+.venv-openfhe/.installed: VERSIONS = 3.10
+.venv-diffprivlib/.installed .venv-opacus/.installed .venv-concrete/.installed .venv-openfhe/.installed:
+	@for python in $(or $(PYTHONS),$(PYTHON)); do \
+	  if $$python -m venv --clear $(@D) >/dev/null 2>&1; then break; else rm -rf $(@D); fi; done; \
+	if test -x $(@D)/bin/python && $(@D)/bin/python -m pip install --quiet $(PACKAGES); then touch $@; \
+	  else echo "$(@D): left out, $(PACKAGES) cannot be installed$(VERSIONS:%=, Python %)"; \
+	  rm -rf $(@D); fi
 
 bench-noninteractive: $(VENV)/.installed  ## Steps that nobody interrupts: accuracy, seconds, memory
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/noninteractive.py
@@ -98,4 +121,4 @@ bench-study: $(VENV)/.installed  ## One change at a time to the defaults, on man
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/study.py --networks --n-jobs $(JOBS)
 
 clean:  ## Remove what was built
-	rm -rf $(VENV) .venv-diffprivlib .venv-opacus build dist *.egg-info docs/_build .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-diffprivlib .venv-opacus .venv-concrete .venv-openfhe build dist *.egg-info docs/_build .pytest_cache .ruff_cache .hypothesis

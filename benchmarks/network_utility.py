@@ -17,8 +17,8 @@ too; Opacus' recipe was chosen on others. Rows are added or removed, delta is 1e
 Sets without a test split have the stratified 80/20 split of every seed, the same for all methods.
 Two made-up sets are there because no plane tells their classes apart: a circle within a circle
 (and two columns of noise), and a Gaussian cut at a radius. Opacus runs in the environment of
-`make bench-peers`. Every result is kept at once in a file of JSON lines, and not computed again
-unless the rows, the rules or the training plan change; `--fresh` starts anew.
+`make peer-environments`. Every result is kept at once in a file of JSON lines, and not computed
+again unless the rows, the rules or the training plan change; `--fresh` starts anew.
 """
 
 from __future__ import annotations
@@ -146,7 +146,7 @@ def run_peer(cells: Cells, wanted: list[tuple[Key, str]]) -> None:
     """Run what is missing of Opacus, if it is installed."""
     python = utility.peer_python("opacus")
     if not python.exists():
-        print("  opacus: left out, it is not installed; `make bench-peers` does", flush=True)
+        print("  opacus: left out, it is not installed; `make peer-environments` does", flush=True)
         return
     with TemporaryDirectory() as folder, made_known():
         utility.keep(cells, utility.run_peer(python, wanted, Path(folder)))

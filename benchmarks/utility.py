@@ -15,9 +15,10 @@ beforehand: nothing is tuned on these sets.
   training rows the floor.
 
 Sets without a test split have the stratified 80/20 split of every seed, the same for all methods;
-the seed is that of the noise too. Peers run in environments of their own (`make bench-peers`)
-and are left out where those are missing. Every result is kept at once in a file of JSON lines,
-and not computed again unless the rules or the training plan change; `--fresh` starts anew.
+the seed is that of the noise too. Peers run in environments of their own (`make
+peer-environments`) and are left out where those are missing. Every result is kept at once in a
+file of JSON lines, and not computed again unless the rules or the training plan change; `--fresh`
+starts anew.
 """
 
 from __future__ import annotations
@@ -143,7 +144,7 @@ def peer_results(cells: Cells, peer: str, wanted: list[tuple[Key, str]], n_jobs:
     """Run what is missing of a peer, if it is installed."""
     python = peer_python(peer)
     if not python.exists():
-        print(f"  {peer}: left out, it is not installed; `make bench-peers` does", flush=True)
+        print(f"  {peer}: left out, not installed; `make peer-environments` does", flush=True)
         return
     parts = [part for part in (wanted[i::n_jobs] for i in range(n_jobs)) if part]
     with TemporaryDirectory() as folder, ThreadPoolExecutor(n_jobs) as pool:
