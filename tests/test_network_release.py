@@ -28,6 +28,7 @@ from skfhe import EncryptedDPMLPClassifier, KeyHolder, PlanMismatch
 from skfhe.approximation import ActivationPolynomial
 from skfhe.circuits.logistic import margins
 from skfhe.circuits.network import STRADDLING, chunk_gradients
+from skfhe.circuits.paired import RowProducts
 from skfhe.crypto.embedding import coefficients_to_slots
 from skfhe.packing import Layout
 from skfhe.planning import check_plan
@@ -53,6 +54,7 @@ def reload(parties, X, targets):
     evaluator = parties.evaluator
     evaluator._shards, evaluator._admitted, evaluator._rows = [], set(), 0
     evaluator._worker._kept.clear()
+    evaluator._worker._own = [], RowProducts()
     evaluator.load(parties.owners[0].encrypt(X, targets))
 
 

@@ -57,7 +57,8 @@ class Traced:
     @property
     def bound(self) -> float:
         """Bound of the absolute value of the message."""
-        return float(np.max(np.abs(self.message))) * _BETWEEN_POINTS
+        largest = np.max(np.abs(self.message)) if self.message.ndim else abs(self.message)
+        return float(largest) * _BETWEEN_POINTS
 
     @property
     def fixed_error(self) -> float:
@@ -133,7 +134,10 @@ class TracingEvaluator:
         """From here on the message is taken to be real and anywhere in [-bound, bound].
 
         Errors that were known for each value of an earlier message are taken at their largest.
+        Without errors to follow the bound alone will do.
         """
+        if not self._follow:
+            return replace(a, message=np.asarray(bound))
         worst = [
             {
                 key: np.max(np.abs(value)) * _BETWEEN_POINTS if value.ndim else value
@@ -145,6 +149,9 @@ class TracingEvaluator:
 
     def add(self, a: Traced, b: Traced) -> Traced:
         self.counts["add", a.level] += 1
+        return self._sum(a, b)
+
+    def _sum(self, a: Traced, b: Traced) -> Traced:
         return self._checked(
             Traced(
                 a.level,
@@ -161,6 +168,9 @@ class TracingEvaluator:
 
     def multiply(self, a: Traced, b: Traced) -> Traced:
         self.counts["multiply", a.level] += 1
+        return self._times(a, b)
+
+    def _times(self, a: Traced, b: Traced) -> Traced:
         return self._product(
             Traced(
                 a.level,
@@ -202,13 +212,10 @@ class TracingEvaluator:
     def crossed(
         self, total: Traced | None, a: tuple[Traced, Traced], b: tuple[Traced, Traced]
     ) -> Traced:
-        before = self.counts.copy()
-        product = self.accumulate(self.multiply(a[0], b[0]), a[1], b[1])
-        total = product if total is None else self.add(total, product)
-        self.counts = before
-        self.counts["multiply", total.level] += 1
-        self.counts["add", total.level] += 3
-        return total
+        self.counts["multiply", a[0].level] += 1
+        self.counts["add", a[0].level] += 3
+        product = self._sum(self._times(a[0], b[0]), self._times(a[1], b[1]))
+        return product if total is None else self._sum(total, product)
 
     def without(self, total: Traced, *owns: None) -> Traced:
         self.counts["add", total.level] += len(owns)

@@ -12,6 +12,7 @@ from ..crypto.parameters import MAX_MODULUS_BITS, SECURITY_TABLE, CKKSParameters
 from ..exceptions import DepthExceeded, InfeasiblePlan
 from ..plan import Encryption, Prediction
 from . import cost
+from .checks import MAX_FLOODING
 from .preparation import whole_units
 from .requirement import PRODUCT_LEVEL, Bounds, Candidate, Requirement, Sizing
 
@@ -26,6 +27,8 @@ _MANY_CIPHERTEXTS = 500
 # about the key so far below its limit: primes differ a little from powers of two.
 _NEGLIGIBLE_EXCESS = 1e-3
 _FLOODING_KEPT = 0.5
+# Merging at the base level saves some per cent of a step's time, and may cost so much noise.
+_MERGING_EXCESS = 0.005
 # One per cent less noise is worth so many per cent of a step's time.
 _WORTH_OF_NOISE = 6
 # Rows enter products linearly and carry the rounding of their encoding alone, so they need
@@ -157,17 +160,31 @@ def _searched(sizing: Sizing) -> Iterator[list[Candidate]]:
         for layout in sizing.layouts(degree):
             for variant in sizing.variants():
                 best = _best_scale(sizing, layout, variant)
-                if best is not None and best[0].meet(sizing.requirement):
+                if best is not None and _serves(sizing, *best):
                     ring = chosen_ring(degree, best[1].ring.prime_bits)
                     fitting += _mergings(sizing, replace(best[1], ring=ring))
         yield fitting
 
 
+def _serves(sizing: Sizing, bounds: Bounds, candidate: Candidate) -> bool:
+    """Whether errors are small enough.
+
+    Merging at the base level is for speed alone, and no reason to tell more about a key than
+    parties that are apart may, even where one process plays them all.
+    """
+    little = bounds.flooding <= _FLOODING_KEPT * MAX_FLOODING
+    fine = candidate.merge_level == PRODUCT_LEVEL or little
+    return fine and bounds.meet(sizing.requirement)
+
+
 def _mergings(sizing: Sizing, candidate: Candidate) -> list[Candidate]:
-    """A candidate that merges sums where they are, and one at the base level if it is precise."""
+    """A candidate, and the same with sums merged at the base level if errors hardly grow."""
     low = replace(candidate, merge_level=0)
-    fits = sizing.bounds(low, whole=False).meet(sizing.requirement)
-    return [candidate, low] if fits else [candidate]
+    here, there = _fitting(sizing, candidate), _fitting(sizing, low)
+    if low == candidate or here is None or there is None or not _serves(sizing, there, low):
+        return [candidate]
+    more = there.excess(sizing.requirement) - here.excess(sizing.requirement)
+    return [candidate, low] if more <= _MERGING_EXCESS else [candidate]
 
 
 def _best_scale(sizing: Sizing, layout, variant) -> tuple[Bounds, Candidate] | None:
@@ -184,12 +201,17 @@ def _best_scale(sizing: Sizing, layout, variant) -> tuple[Bounds, Candidate] | N
             continue
         largest = candidate.ring.prime_bits[-1] == LARGEST_PRIME_BITS
         lean = largest and _is_lean(requirement, bounds)
-        if best is None or lean or bounds.excess(requirement) < best[0].excess(requirement):
+        if best is None or lean or _rank(sizing, bounds, candidate) < _rank(sizing, *best):
             best = (bounds, candidate)
         tried += 1
         if tried >= _SCALES_TRIED and not lean:
             break
     return best
+
+
+def _rank(sizing: Sizing, bounds: Bounds, candidate: Candidate) -> tuple[bool, float]:
+    """What is small for a scale that serves well."""
+    return not _serves(sizing, bounds, candidate), bounds.excess(sizing.requirement)
 
 
 def _is_lean(requirement: Requirement, bounds: Bounds) -> bool:

@@ -11,6 +11,7 @@ from itertools import product
 
 from ..approximation import PolynomialApproximation
 from ..circuits.arithmetic import Arithmetic
+from ..circuits.paired import pays
 from ..circuits.polynomial import FactoredPolynomial, evaluate
 from ..crypto.parameters import MAX_MODULUS_BITS, Ring
 from ..crypto.tracing import TracingEvaluator
@@ -30,7 +31,8 @@ from .requirement import PRODUCT_LEVEL, Bounds, Candidate, Circuit
 
 _MIN_SPECIAL_BITS = 30
 _MIN_SMALL_BITS = 22
-_BITS_SAVED = 8
+# Bits saved on what is sent; with more chunks of rows it matters little how sums are merged.
+_BITS_SAVED, _FEW_CHUNKS = 6, 4
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,8 @@ class LogisticSizing:
         Saving more than rows can bear is what leaves room for a large special prime, below which
         sums can be merged at the base level.
         """
-        return product(range(self.requirement.polynomials[0].depth + 2), (0, _BITS_SAVED))
+        primes = range(1, self.requirement.polynomials[0].depth + 2)
+        return [(0, 0), *product(primes, (0, _BITS_SAVED))]
 
     def bounds(self, candidate: Candidate, whole: bool) -> Bounds:
         requirement, ring = self.requirement, candidate.ring
@@ -67,6 +70,7 @@ class LogisticSizing:
         layout = candidate.layout
         core = trace_core(self.requirement, candidate, -1).core
         rows = layout.groups * layout.chunks
+        own = layout.chunks if pays(layout.chunks, self.requirement.n_releases) else 0
         return Circuit(
             sum_scale=sum_scale(candidate, core),
             output_norm=layout.output_norm,
@@ -74,7 +78,7 @@ class LogisticSizing:
             unit_block=0,
             label_level=label_level(candidate, core),
             presence_level=0,
-            traffic=Traffic(len(layout.elements) + 1, layout.groups, rows, layout.chunks),
+            traffic=Traffic(len(layout.elements) + 1, layout.groups, rows, own),
         )
 
     def needs(self) -> str:
@@ -97,7 +101,7 @@ class LogisticSizing:
         """
         (n_small, saved), requirement = variant, self.requirement
         exponent = _last_exponent(requirement.polynomials[0].degree, n_small)
-        if exponent is None:
+        if exponent is None or (saved and layout.chunks > _FEW_CHUNKS):
             return None
         doubled = (2 * layout.feature_blocks).bit_length() - 1
         rows = scale_bits - max(ROW_BITS_SAVED, saved)
@@ -106,8 +110,8 @@ class LogisticSizing:
         first = rows + weights + doubled - scale_bits
         small = [scale_bits] * (n_small - 1) + [first] if n_small else []
         unspent = 0 if n_small else first * exponent
-        product = exponent * scale_bits + unspent + rows
-        units = product + math.log2(layout.class_span / layout.output_norm)
+        scaled = exponent * scale_bits + unspent + rows
+        units = scaled + math.log2(layout.class_span / layout.output_norm)
         pair = last_primes(requirement, units, scale_bits)
         if pair is None:
             return None
@@ -115,7 +119,8 @@ class LogisticSizing:
         if max(*pair, *small, 0) > 60 or room < _MIN_SPECIAL_BITS:
             return None
         ring = ideal_ring(layout.poly_modulus_degree, (*pair, *small, min(60, room)))
-        return Candidate(ring, layout, weights, rows, scale_bits - 1)
+        merge_level = 0 if saved else PRODUCT_LEVEL
+        return Candidate(ring, layout, weights, rows, scale_bits - 1, merge_level)
 
 
 @lru_cache(maxsize=64)

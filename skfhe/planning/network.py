@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from ..circuits.paired import pays
 from ..crypto.parameters import MAX_MODULUS_BITS
 from ..packing import Layout, NetworkLayout
 from .cost import Traffic
@@ -100,7 +101,7 @@ class NetworkSizing:
                 len(layout.elements) + 1,
                 layout.n_weights,
                 rows.chunks * (rows.groups + layout.n_outputs + 1),
-                rows.chunks,
+                rows.chunks if pays(rows.chunks, self.requirement.n_releases) else 0,
             ),
         )
 

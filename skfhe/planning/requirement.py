@@ -226,21 +226,27 @@ def counted_step(
     n_chunks, n_steps : int
         How many.
     """
-    paired = pays(n_chunks, n_steps)
+    paired, groups = pays(n_chunks, n_steps), len(chunk.rows)
 
-    def counts(n: int) -> Counter[tuple[str, int]]:
-        own = RowProducts() if paired else None
-        for _ in range(2 if paired else 1):
-            tracer.counts.clear()
-            sums_over(own).gradient([chunk] * n)
-        return Counter(tracer.counts)
+    def added(n: int) -> tuple[RunningSums, Counter[tuple[str, int]]]:
+        margins = dict.fromkeys(range(n)) if groups > 1 else {}
+        sums = sums_over(RowProducts(margins, [None] * groups, True) if paired else None)
+        tracer.counts.clear()
+        for _ in range(n):
+            sums.add(chunk)
+        sums.close()
+        return sums, Counter(tracer.counts)
 
-    most = 4 + n_chunks % 2
-    if n_chunks <= most:
-        return counts(n_chunks)
-    few, two, four = counts(most), counts(2), counts(4)
-    pairs = (n_chunks - most) // 2
-    return Counter({name: n + pairs * (four[name] - two[name]) for name, n in few.items()})
+    few = min(n_chunks, 4 + n_chunks % 2)
+    sums, total = added(few)
+    tracer.counts.clear()
+    sums.merged()
+    merging = Counter(tracer.counts)
+    if n_chunks > few:
+        _, fewer = added(few - 2)
+        pairs = (n_chunks - few) // 2
+        total = Counter({name: n + pairs * (n - fewer[name]) for name, n in total.items()})
+    return total + merging
 
 
 class Sizing(Protocol):

@@ -20,9 +20,9 @@ from .context import load, require_form, seal_context
 def _bare(*ciphertexts: seal.Ciphertext) -> Iterator[None]:
     """Ciphertexts as polynomials alone: SEAL adds and multiplies them whatever their scales."""
     scales = [one.scale for one in ciphertexts]
-    for one in ciphertexts:
-        one.scale = 1.0
     try:
+        for one in ciphertexts:
+            one.scale = 1.0
         yield
     finally:
         for one, scale in zip(ciphertexts, scales, strict=True):
@@ -117,6 +117,8 @@ class TensealEvaluator:
         a: tuple[seal.Ciphertext, seal.Ciphertext],
         b: tuple[seal.Ciphertext, seal.Ciphertext],
     ) -> seal.Ciphertext:
+        if a[0].scale != a[1].scale or b[0].scale != b[1].scale:
+            raise ValueError("ciphertexts of one side must have one scale to be crossed.")
         scale = a[0].scale * b[0].scale
         product = seal.Ciphertext() if total is None else self._scratch
         with _bare(*a, *b):
