@@ -187,9 +187,7 @@ class LevelledSteps:
     ) -> Ciphertext:
         """Means over all slots of (p(z) - y) x, merged and rescaled to a level."""
         merged = merge_all(self._backend, self._layout, self._items(chunks, errors))
-        while self._backend.level(merged) > level:
-            merged = self._backend.rescale(merged)
-        return merged
+        return self._arithmetic.lowered(merged, level)
 
     def _items(
         self, chunks: Sequence[LevelledChunk], errors: Sequence[Ciphertext]

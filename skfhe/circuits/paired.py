@@ -169,12 +169,10 @@ class RowSums:
         if self._own is not None:
             if self._residuals_own:
                 owns = product(self._residuals_own, self._own.gradients)
-                self.totals = [*map(self._without, self.totals, owns)]
+                both = zip(self.totals, owns, strict=True)
+                self.totals = [self._backend.without(total, *own) for total, own in both]
             self._own.known = True
         return self.totals
-
-    def _without(self, total: Ciphertext, owns: tuple[Own, Own]) -> Ciphertext:
-        return self._backend.without(total, *owns)
 
     def _plain(self, rows: Sequence[Ciphertext], residuals: Sequence[Ciphertext]) -> None:
         backend, terms = self._backend, product(residuals, rows)

@@ -179,9 +179,11 @@ def _serves(sizing: Sizing, bounds: Bounds, candidate: Candidate) -> bool:
 
 def _mergings(sizing: Sizing, candidate: Candidate) -> list[Candidate]:
     """A candidate, and the same with sums merged at the base level if errors hardly grow."""
+    if candidate.merge_level == 0:
+        return [candidate]
     low = replace(candidate, merge_level=0)
     here, there = _fitting(sizing, candidate), _fitting(sizing, low)
-    if low == candidate or here is None or there is None or not _serves(sizing, there, low):
+    if here is None or there is None or not _serves(sizing, there, low):
         return [candidate]
     more = there.excess(sizing.requirement) - here.excess(sizing.requirement)
     return [candidate, low] if more <= _MERGING_EXCESS else [candidate]
