@@ -366,7 +366,7 @@ class KeyHolder:
         self._state.begin(release)
         values = np.concatenate([self._keys.decrypt(one, level, scale) for one in ciphertexts])
         noise = noise_units * self.plan.guarantee.noise_excess
-        if np.max(np.abs(values)) > 1.1 * most + 12 * noise:
+        if not np.max(np.abs(values)) <= 1.1 * most + 12 * noise:  # not a number, too
             name = release.name if isinstance(release.name, str) else f"step {release.name}"
             raise KeyBurned(
                 f"{name} decrypted to something that no data within the plan's row bound can "
