@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 JOBS ?= 2
 
-.PHONY: help demo notebooks test test-all test-versions lint docs bench bench-operations \
+.PHONY: help demo notebooks test test-all test-versions test-openfhe lint docs bench bench-operations \
 	bench-ratios bench-roofline bench-training bench-search bench-audit bench-study bench-utility bench-networks bench-scale bench-noninteractive \
 	peer-environments bench-peers clean
 help:  ## List the targets
@@ -47,6 +47,17 @@ test-all: $(VENV)/.installed-dev  ## Run the slow tests too
 
 test-versions: $(VENV)/.installed  ## Run the tests with the oldest and the newest versions found
 	$(BIN)/python tests/versions.py
+
+# OpenFHE has a wheel for CPython 3.10 alone; its environment has nothing to do with the others.
+test-openfhe: VERSIONS = 3.10
+test-openfhe:  ## Test the backend that refreshes, in an environment of Python 3.10
+	@if ! test -e .venv-openfhe310/.installed; then for python in $(PYTHONS); do \
+	  if $$python -m venv --clear .venv-openfhe310 >/dev/null 2>&1 \
+	    && .venv-openfhe310/bin/python -m pip install --quiet --editable '.[test,openfhe]'; \
+	  then touch .venv-openfhe310/.installed; break; else rm -rf .venv-openfhe310; fi; done; fi
+	@if test -e .venv-openfhe310/.installed; \
+	then OMP_NUM_THREADS=$(JOBS) .venv-openfhe310/bin/python -m pytest tests/test_openfhe.py -m ""; \
+	else echo "test-openfhe: skipped, there is no CPython 3.10 that OpenFHE can be installed for"; fi
 
 lint: $(VENV)/.installed-dev  ## Check style
 	$(BIN)/ruff check .
@@ -121,4 +132,4 @@ bench-study: $(VENV)/.installed  ## One change at a time to the defaults, on man
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/study.py --networks --n-jobs $(JOBS)
 
 clean:  ## Remove what was built
-	rm -rf $(VENV) .venv-diffprivlib .venv-opacus .venv-concrete .venv-openfhe build dist *.egg-info docs/_build .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-diffprivlib .venv-opacus .venv-concrete .venv-openfhe .venv-openfhe310 build dist *.egg-info docs/_build .pytest_cache .ruff_cache .hypothesis

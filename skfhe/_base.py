@@ -63,7 +63,7 @@ class EncryptedDPClassifier(ClassifierMixin, BaseEstimator):
         "momentum": [Interval(Real, 0, 1, closed="left"), StrOptions({"auto"})],
         "averaging": [Interval(Real, 0, 1, closed="right"), StrOptions({"auto"})],
         "neighboring": one_of("add_remove", "replace_one"),
-        "backend": one_of("tenseal", "simulated"),
+        "backend": one_of("tenseal", "simulated", "openfhe"),
         "context": "no_validation",
         "classes": ["array-like", None],
         "class_weight": [dict, StrOptions({"balanced"}), None],

@@ -72,7 +72,11 @@ class EncryptedDPLogisticRegression(EncryptedDPClassifier):
     steps_per_round : int, default=1
         Steps that the evaluator takes alone between two visits to the key holder, of an
         interactive run.
-    backend : {"tenseal", "simulated"}, default="tenseal"
+    bootstrapping : bool or "auto", default="auto"
+        With ``protocol="noninteractive"``: whether the evaluator refreshes ciphertexts whose
+        levels are spent, so that any number of steps (`max_iter`) fits; "auto" does with
+        ``backend="openfhe"``, which alone can. Simulated it is with True.
+    backend : {"tenseal", "simulated", "openfhe"}, default="tenseal"
         "simulated" computes the same on unencrypted slots.
     context : "auto", CKKSParameters or tenseal.Context, default="auto"
         Encryption parameters; a TenSEAL context gives its parameters, never its keys.
@@ -134,6 +138,7 @@ class EncryptedDPLogisticRegression(EncryptedDPClassifier):
         "standardize": ["boolean", StrOptions({"auto"})],
         "protocol": one_of("interactive", "noninteractive"),
         "steps_per_round": [Interval(Integral, 1, 1000, closed="both")],
+        "bootstrapping": ["boolean", StrOptions({"auto"})],
         "solver": one_of("auto", "steps", "discriminant"),
     }
 
@@ -158,6 +163,7 @@ class EncryptedDPLogisticRegression(EncryptedDPClassifier):
         neighboring="add_remove",
         protocol="interactive",
         steps_per_round=1,
+        bootstrapping="auto",
         backend="tenseal",
         context="auto",
         classes=None,
@@ -185,6 +191,7 @@ class EncryptedDPLogisticRegression(EncryptedDPClassifier):
         self.neighboring = neighboring
         self.protocol = protocol
         self.steps_per_round = steps_per_round
+        self.bootstrapping = bootstrapping
         self.backend = backend
         self.context = context
         self.classes = classes
@@ -224,7 +231,27 @@ class EncryptedDPLogisticRegression(EncryptedDPClassifier):
             averaging=self.averaging,
             neighboring=self.neighboring,
             steps_per_round=alone,
+            refresh=self._refresh(),
         )
+
+    def _refresh(self) -> bool:
+        """Whether ciphertexts are bootstrapped: where the backend can, unless it is said."""
+        able = self.backend == "openfhe"
+        wanted = able if isinstance(self.bootstrapping, str) else bool(self.bootstrapping)
+        if wanted and self.backend == "tenseal":
+            raise ValueError(
+                "bootstrapping=True takes backend='openfhe', or 'simulated' for a study; SEAL, "
+                "which is behind backend='tenseal', has none."
+            )
+        if able and not wanted:
+            raise ValueError("backend='openfhe' is for bootstrapping; leave bootstrapping='auto'.")
+        if wanted and self.protocol != "noninteractive":
+            raise ValueError(
+                "bootstrapping takes protocol='noninteractive', got 'interactive': a key holder "
+                "who is asked at every step refreshes weights by encrypting them anew, in a "
+                "thousandth of the time; use backend='tenseal'."
+            )
+        return wanted
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

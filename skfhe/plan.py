@@ -26,9 +26,9 @@ from .plan_parts import (
     Prediction,
     Preparation,
     Problem,
-    Rounds,
     Statistic,
 )
+from .plan_rounds import Rounds
 from .schema import Schema
 
 if TYPE_CHECKING:
@@ -228,7 +228,9 @@ def _plain(plan: TrainingPlan) -> dict[str, Any]:
     for part in _PARTS:
         value = getattr(plan, part)
         content[part] = value and {
-            f.name: getattr(value, f.name) for f in dataclasses.fields(value)
+            f.name: getattr(value, f.name)
+            for f in dataclasses.fields(value)
+            if not (f.metadata.get("later") and getattr(value, f.name) == f.default)
         }
     if plan.rounds is None:
         del content["rounds"]
@@ -244,6 +246,8 @@ def _plain(plan: TrainingPlan) -> dict[str, Any]:
 def _build(kind: type, fields: dict[str, Any]) -> Any:
     if kind in (Network, Schema, Rounds) and fields is None:
         return None
+    later = {f.name: f.default for f in dataclasses.fields(kind) if f.metadata.get("later")}
+    fields = later | fields
     missing = {f.name for f in dataclasses.fields(kind)} - set(fields)
     if missing:
         raise ValueError(f"fields {sorted(missing)} are missing")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from itertools import pairwise
 
 from .approximation import ActivationPolynomial, PolynomialApproximation
+from .plan_rounds import LATER
 
 
 @dataclass(frozen=True)
@@ -193,48 +193,6 @@ class Network:
 
 
 @dataclass(frozen=True)
-class Rounds:
-    """Steps that the evaluator takes alone between two visits to the key holder.
-
-    Attributes
-    ----------
-    steps : int
-        k, the steps of a round.
-    certificate : str
-        What bounds margins beforehand (`skfhe.privacy.trajectory`): "spectral", "energy" or
-        "plain".
-    coefficients : tuple of float
-        c_{t,s} for t = 1, ..., k and s < t, row after row: a round's point t is its first less
-        their sum over the noised mean gradients v_s.
-    probability : float
-        That the certificate fails over the whole run; comes out of delta.
-    reaches : tuple of float
-        Bounds of any row's margin at the points 0, ..., k of a round.
-    contributions : tuple of float
-        S_t: what a row contributes at most at the points 0, ..., k - 1.
-    noise_levels, noise_scales, noise_units : tuple of int, of float, of int
-        Level and scale of the gradients 0, ..., k - 1, and sigma of the noise on each of their
-        coefficients in integer units.
-    """
-
-    steps: int
-    certificate: str
-    coefficients: tuple[float, ...]
-    probability: float
-    reaches: tuple[float, ...]
-    contributions: tuple[float, ...]
-    noise_levels: tuple[int, ...]
-    noise_scales: tuple[float, ...]
-    noise_units: tuple[int, ...]
-
-    @property
-    def points(self) -> list[tuple[float, ...]]:
-        """The coefficients of every point, those of the point 1 first."""
-        starts = [t * (t + 1) // 2 for t in range(self.steps + 1)]
-        return [self.coefficients[a:b] for a, b in pairwise(starts)]
-
-
-@dataclass(frozen=True)
 class Certificate:
     """What bounds one row's influence on a release.
 
@@ -332,7 +290,7 @@ class Encryption:
     poly_modulus_degree : int
         N.
     primes : tuple of int
-        Data primes from the base upwards, the special prime last.
+        Data primes from the base upwards, the special primes last.
     security : str
         The table that the modulus was checked against.
     feature_blocks : int
@@ -353,6 +311,13 @@ class Encryption:
         Whether rows are encrypted under the secret key (one owner who is the key holder).
     unit_block, presence_level : int
         C: a network's hidden units per ciphertext; level of the bias's column. Else zero.
+    n_special, digit_primes : int
+        Special primes; data primes to a digit of key switching.
+    refresh_slots, refresh_level : int
+        Slots of the sparse ciphertexts that are refreshed, and the level that they get, which
+        fresh ones have too. Zero where nothing is.
+    refresh_budget : tuple of int
+        Levels of a refresh's linear transforms.
     """
 
     poly_modulus_degree: int
@@ -370,6 +335,16 @@ class Encryption:
     symmetric: bool
     unit_block: int = 0
     presence_level: int = 0
+    n_special: int = field(default=1, metadata=LATER)
+    digit_primes: int = field(default=1, metadata=LATER)
+    refresh_slots: int = field(default=0, metadata=LATER)
+    refresh_level: int = field(default=0, metadata=LATER)
+    refresh_budget: tuple[int, ...] = field(default=(), metadata=LATER)
+
+    @property
+    def top_level(self) -> int:
+        """Level of a fresh ciphertext."""
+        return self.refresh_level or len(self.primes) - self.n_special - 1
 
 
 @dataclass(frozen=True)

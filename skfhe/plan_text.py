@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -173,7 +174,7 @@ def _encryption(plan: TrainingPlan) -> list[tuple[str, str]]:
     bits = [prime.bit_length() for prime in e.primes]
     return [
         ("ring", f"N = {e.poly_modulus_degree}, primes of {bits} bits"),
-        ("modulus", f"{sum(bits)} bits; {e.security}"),
+        ("modulus", f"{math.prod(e.primes).bit_length()} bits; {e.security}"),
         (
             "packing",
             f"{2 * e.feature_blocks} features per ciphertext"

@@ -158,7 +158,7 @@ def test_key_switch_slot_by_slot(make_ring, make_bench, name):
     primes = np.array(ring.primes[: level + 1], dtype=float)
     distance = np.abs(1 - np.exp(1j * np.pi / N * ring.exponents))
     constant = np.sqrt(np.sum(primes**2) * model.ERROR_VARIANCE * N)
-    constant = constant / ring.special_prime / distance
+    constant = constant / ring.special_modulus / distance
     expected = N * model.key_switch_error(ring, level) ** 2 + constant**2
     for _ in range(8):
         bench = make_bench(TensealScheme(ring), (3,))

@@ -11,7 +11,8 @@ that rows are multiplied with, and the next gradient is as in `skfhe.circuits.lo
 3. v_t: plus the owners' encrypted noise
 
 Where the first point is zero its residual is the labels alone, and the step is a product less
-deep.
+deep. Where levels are spent and the backend can refresh ciphertexts, what later steps need
+(`skfhe.circuits.segments`) goes through one refresh, and all goes on.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from ..packing import Layout
 from .arithmetic import Arithmetic, merge_all, projected, split_all
 from .logistic import residuals
 from .polynomial import FactoredPolynomial, evaluate
+from .refreshing import refreshed_twice
+from .segments import Segment
 
 # Rows are copied to a lower level whenever a step is so many below them.
 _STRIDE = 4
@@ -48,6 +51,20 @@ class LevelledChunk:
     labels: Ciphertext
 
 
+class Course:
+    """What a round tells of its way: nothing, unless a party wants to know."""
+
+    def kept(self) -> tuple[int, Ciphertext] | None:
+        """The segment that the round may begin at, with what was refreshed before it."""
+        return None
+
+    def stepped(self, step: int, gradient: Ciphertext) -> None:
+        """A step has been taken."""
+
+    def refreshed(self, segment: int, first: int, carried: Ciphertext) -> None:
+        """What a segment carries, whose first step is told too, has been refreshed."""
+
+
 class LevelledSteps:
     """A round of steps.
 
@@ -59,11 +76,13 @@ class LevelledSteps:
         Where values sit.
     factored : FactoredPolynomial
         The polynomial; points come multiplied by its alpha.
-    points : sequence of sequence of float
-        c_{t,s} for t = 1, ..., k: what the means over slots are multiplied by, alpha included but
-        for the last, which is released. The latest, c_{t,t-1}, is not zero.
+    segments : sequence of Segment
+        The steps; factors are what means over slots are multiplied by, alpha included but for the
+        last point, which is released. That of the latest source is not zero.
     levels : sequence of int
         What the gradients 0, ..., k - 1 are rescaled to.
+    lifts : sequence of tuple of int
+        For every refresh: what `refreshed_twice` multiplies by.
     """
 
     def __init__(
@@ -71,23 +90,26 @@ class LevelledSteps:
         arithmetic: Arithmetic,
         layout: Layout,
         factored: FactoredPolynomial,
-        points: Sequence[Sequence[float]],
+        segments: Sequence[Segment],
         levels: Sequence[int],
+        lifts: Sequence[tuple[int, int, int]] = (),
     ):
         self._arithmetic = arithmetic
         self._backend = arithmetic.backend
         self._layout = layout
         self._factored = factored
-        self._points = points
+        self._segments = segments
         self._levels = levels
+        self._lifts = lifts
 
     def run(
         self,
         chunks: Sequence[LevelledChunk],
         start: Sequence[Ciphertext],
         noises: Sequence[Ciphertext],
+        course: Course | None = None,
     ) -> Ciphertext:
-        """The last point less the first, noised, in one ciphertext at the base level.
+        """The last point less the first, noised, in one ciphertext at the last gradient's level.
 
         Parameters
         ----------
@@ -97,21 +119,53 @@ class LevelledSteps:
             W_g of the first point at the top level; none if it is zero.
         noises : sequence of Ciphertext
             The owners' noise for every step, added up.
+        course : Course, optional
+            What is told of the way, and where it may begin.
         """
-        gradients: list[Ciphertext] = []
-        for level, noise in zip(self._levels, noises, strict=True):
-            chunks = [self._lowered(chunk, gradients) for chunk in chunks]
-            residuals = self.residuals(chunks, gradients, start)
-            gradient = self.gradient(chunks, residuals, level)
-            gradients.append(self._backend.add(gradient, noise))
-        return self.combined(gradients)
+        course = course or Course()
+        index, sources = 0, list[Ciphertext]()
+        if (kept := course.kept()) is not None:
+            index, refreshed = kept
+            if index >= len(self._segments) or self._levels[0] > self._backend.ring.top_level:
+                raise ValueError("what was kept of a round is not of its steps.")
+            sources = self._apart(refreshed, self._segments[index])
+        while True:
+            segment = self._segments[index]
+            self._take(segment, sources, chunks, start, noises, course)
+            index += 1
+            if index == len(self._segments):
+                return self.combined(sources, segment.points[-1])
+            packed = self._together(sources, self._segments[index])
+            refreshed = refreshed_twice(self._backend, packed, self._lifts[index - 1])
+            course.refreshed(index, self._segments[index].first, refreshed)
+            sources = self._apart(refreshed, self._segments[index])
 
-    def _lowered(self, chunk: LevelledChunk, gradients: Sequence[Ciphertext]) -> LevelledChunk:
+    def _take(
+        self,
+        segment: Segment,
+        sources: list[Ciphertext],
+        chunks: Sequence[LevelledChunk],
+        start: Sequence[Ciphertext],
+        noises: Sequence[Ciphertext],
+        course: Course,
+    ) -> None:
+        """The steps of a segment: adds their gradients to its sources, which begin with points."""
+        point = sources[0] if sources else None
+        for step, factors in zip(segment.steps, segment.points, strict=True):
+            chunks = [self._lowered(chunk, point) for chunk in chunks]
+            residuals = self.residuals(chunks, point, start)
+            gradient = self.gradient(chunks, residuals, self._levels[step])
+            sources.append(self._backend.add(gradient, noises[step]))
+            course.stepped(step, sources[-1])
+            if step != segment.steps[-1]:
+                point = self.combined(sources, factors)
+
+    def _lowered(self, chunk: LevelledChunk, point: Ciphertext | None) -> LevelledChunk:
         """A chunk some levels lower, where the next step is so many below it.
 
         Every level would be a size of its own, and SEAL's memory pools keep blocks by size.
         """
-        level = self._backend.level(gradients[-1] if gradients else chunk.rows[0])
+        level = self._backend.level(chunk.rows[0] if point is None else point)
         if self._backend.level(chunk.rows[0]) < level + _STRIDE:
             return chunk
         rows = [self._backend.switch_to(row, level) for row in chunk.rows]
@@ -120,38 +174,63 @@ class LevelledSteps:
             products = [self._backend.switch_to(row, level) for row in chunk.products]
         return replace(chunk, rows=rows, products=products)
 
-    def combined(self, gradients: Sequence[Ciphertext]) -> Ciphertext:
-        """The next point less the first: at the level of the latest gradient.
+    def combined(self, sources: Sequence[Ciphertext], factors: Sequence[float]) -> Ciphertext:
+        """A point less the first: at the level of the latest source.
 
-        The earlier ones are multiplied a level higher and share one rescale.
+        The others are multiplied a level higher and share one rescale.
         """
-        backend, *earlier = self._backend, *gradients[:-1]
-        *factors, last = self._points[len(gradients) - 1]
-        point = backend.scaled(gradients[-1], last)
-        if not earlier:
-            return point
+        backend, *earlier = self._backend, *sources[:-1]
+        point = backend.scaled(sources[-1], factors[-1])
         level = backend.level(point)
         scale = backend.scale(point) * backend.ring.primes[level + 1]
-        terms = [backend.switch_to(one, level + 1) for one in earlier]
-        terms = [
-            backend.multiply_constant(one, factor, scale / backend.scale(one))
-            for one, factor in zip(terms, factors, strict=True)
-        ]
-        total = terms[0]
-        for term in terms[1:]:
-            total = backend.add(total, term)
-        return backend.add(point, backend.rescale(total))
+        total = None
+        for one, factor in zip(earlier, factors, strict=False):
+            if not factor:
+                continue
+            one = backend.switch_to(one, level + 1)
+            term = backend.multiply_constant(one, factor, scale / backend.scale(one))
+            total = term if total is None else backend.add(total, term)
+        return point if total is None else backend.add(point, backend.rescale(total))
+
+    def _together(self, sources: Sequence[Ciphertext], segment: Segment) -> Ciphertext:
+        """What a segment carries, in one ciphertext: the second beside the items of the first.
+
+        Multiples of powers of X do not mind each other's scales, so the second is taken to be at
+        the first one's.
+        """
+        backend = self._backend
+        first, *others = (self.combined(sources, factors) for factors in segment.carried)
+        for other in others:
+            other = backend.scaled(other, backend.scale(other) / backend.scale(first))
+            first = backend.add(first, backend.multiply_monomial(other, self._beside[0]))
+        return first
+
+    def _apart(self, refreshed: Ciphertext, segment: Segment) -> list[Ciphertext]:
+        """The carried vectors again, at the level of refreshed ciphertexts."""
+        backend = self._backend
+        if len(segment.carried) == 1:
+            return [refreshed]
+        first, second = backend.split(refreshed, *self._beside)
+        ratio = abs(segment.carried[1][-1] / segment.carried[0][-1])
+        return [first, backend.scaled(second, ratio)]
+
+    @property
+    def _beside(self) -> tuple[int, int]:
+        """The power of X next to all items, and the Galois element that negates it alone."""
+        layout = self._layout
+        bits = (layout.groups * layout.feature_blocks - 1).bit_length()
+        return layout.class_span >> (bits + 1), layout.sum_elements[bits]
 
     def weights(
-        self, gradients: Sequence[Ciphertext], start: Sequence[Ciphertext]
+        self, point: Ciphertext | None, start: Sequence[Ciphertext]
     ) -> Iterator[Ciphertext]:
-        """W_g of the next point, one by one; of the first it is the start."""
-        if not gradients:
+        """W_g of a point, one by one; of the first it is the start."""
+        if point is None:
             yield from start
             return
         backend, layout, first = self._backend, self._layout, iter(start)
         blocks = layout.feature_blocks
-        items = split_all(backend, layout, self.combined(gradients), layout.groups * blocks)
+        items = split_all(backend, layout, point, layout.groups * blocks)
         for _ in range(layout.groups):
             total = next(items)
             for power in range(1, blocks):
@@ -164,14 +243,14 @@ class LevelledSteps:
     def residuals(
         self,
         chunks: Sequence[LevelledChunk],
-        gradients: Sequence[Ciphertext],
+        point: Ciphertext | None,
         start: Sequence[Ciphertext],
     ) -> list[Ciphertext]:
-        """p(z) - y at the next point, per chunk; without any weights z is zero."""
-        if not gradients and not start:
+        """p(z) - y at a point, per chunk; without any weights z is zero."""
+        if point is None and not start:
             return [chunk.labels for chunk in chunks]
         totals: list[Ciphertext] = []
-        for group, weight in enumerate(self.weights(gradients, start)):
+        for group, weight in enumerate(self.weights(point, start)):
             for index, chunk in enumerate(chunks):
                 row = self._backend.switch_to(chunk.rows[group], self._backend.level(weight))
                 self._add_product(totals, index, row, weight)

@@ -116,6 +116,14 @@ class Evaluator(Protocol):
         a + s(a) = 2 c and X^-power (a - s(a)) = 2 d.
         """
 
+    def refresh(self, a: Ciphertext) -> Ciphertext:
+        """The same message and scale at the level of the ring's `refreshing` (bootstrapping).
+
+        Of a's plaintext coefficients only those that `Refreshing.slots` tells are kept. They must
+        be well below the base prime q_0: what comes out is q_0/(2 pi) sin(2 pi m/q_0), with an
+        error of `errors.refresh_error` besides. Takes a ciphertext of level one or more.
+        """
+
     def merge(self, a: Ciphertext, b: Ciphertext, power: int, element: int) -> Ciphertext:
         """P(a) + X^power P(b), for the projection P of `element`, at one automorphism.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from numbers import Integral
@@ -17,6 +18,13 @@ SECURITY_TABLE = "128-bit classical, ternary secret: min(SEAL 4.1, eprint 2024/4
 # Largest total modulus in bits, special prime included, per polynomial modulus degree: the
 # smaller of SEAL's CoeffModulus::MaxBitCount and the 2024 guidelines' table for 128 bits.
 MAX_MODULUS_BITS = {4096: 106, 8192: 214, 16384: 430, 32768: 868}
+
+# Where ciphertexts are refreshed the secret is sparse, and the tables above do not apply: for 192
+# coefficients that are not zero, and 32 of the secret under which the modulus is raised, Bossuat,
+# Troncoso-Pastoriza and Hubaux (2022, eprint 2022/024) give these bits for 128-bit security.
+SPARSE_SECURITY = "128-bit classical, sparse secret (192, encapsulated 32): eprint 2022/024"
+MAX_SPARSE_MODULUS_BITS = {65536: 1546}
+SECRET_WEIGHT = 192
 
 
 class CKKSParameters(BaseEstimator):
@@ -59,6 +67,26 @@ class CKKSParameters(BaseEstimator):
 
 
 @dataclass(frozen=True)
+class Refreshing:
+    """How a ring's ciphertexts get their levels back (bootstrapping).
+
+    Attributes
+    ----------
+    slots : int
+        Complex slots of the sparse ciphertexts that are refreshed: of their plaintexts only
+        coefficients at multiples of N/(2 slots) count.
+    level_budget : tuple of int
+        Levels of the linear transforms to slots and back.
+    level : int
+        Level of a refreshed ciphertext. Fresh ones need no higher one.
+    """
+
+    slots: int
+    level_budget: tuple[int, int]
+    level: int
+
+
+@dataclass(frozen=True)
 class Ring:
     """A checked CKKS ring: Z_Q[X]/(X^N + 1) with its chain of primes.
 
@@ -67,7 +95,13 @@ class Ring:
     poly_modulus_degree : int
         N, a power of two.
     primes : tuple of int
-        Data primes from the base prime upwards, then the special prime last.
+        Data primes from the base prime upwards, then the special primes.
+    n_special : int, default=1
+        How many primes are special: for key switching alone.
+    digit_primes : int, default=1
+        How many data primes a digit of key switching has.
+    refreshing : Refreshing or None
+        Where levels come back; None where they are spent for good.
 
     Raises
     ------
@@ -82,32 +116,44 @@ class Ring:
 
     poly_modulus_degree: int
     primes: tuple[int, ...]
+    n_special: int = 1
+    digit_primes: int = 1
+    refreshing: Refreshing | None = None
 
     def __post_init__(self):
-        n = self.poly_modulus_degree
-        if n not in MAX_MODULUS_BITS:
-            raise InfeasiblePlan(
-                f"poly_modulus_degree must be one of {sorted(MAX_MODULUS_BITS)}, got {n}."
-            )
-        if len(self.primes) < 2:
+        n, limits = self.poly_modulus_degree, MAX_MODULUS_BITS
+        if self.refreshing is not None:
+            limits = MAX_SPARSE_MODULUS_BITS
+        if n not in limits:
+            raise InfeasiblePlan(f"poly_modulus_degree must be one of {sorted(limits)}, got {n}.")
+        if not 1 <= self.n_special < len(self.primes) or self.digit_primes < 1:
             raise InfeasiblePlan(
                 "coeff_mod_bit_sizes must hold a base prime and a special prime at least, "
                 f"got {len(self.primes)} prime(s)."
             )
-        if self.total_bits > MAX_MODULUS_BITS[n]:
+        if self.total_bits > limits[n]:
             raise InfeasiblePlan(
                 f"the coefficient modulus has {self.total_bits} bits, but 128-bit security "
-                f"allows {MAX_MODULUS_BITS[n]} at poly_modulus_degree={n} ({SECURITY_TABLE}); "
+                f"allows {limits[n]} at poly_modulus_degree={n} ({self.security}); "
                 "use fewer or smaller primes, or a larger degree."
             )
+        if self.refreshing is not None and not 1 <= self.refreshing.level < self.n_data:
+            raise InfeasiblePlan("refreshed ciphertexts must have a level that the primes have.")
+
+    @property
+    def security(self) -> str:
+        """The table that the modulus is checked against."""
+        return SECURITY_TABLE if self.refreshing is None else SPARSE_SECURITY
+
+    @property
+    def n_data(self) -> int:
+        """Number of data primes."""
+        return len(self.primes) - self.n_special
 
     @property
     def total_bits(self) -> int:
         """Bits of the whole modulus, special prime included."""
-        product = 1
-        for prime in self.primes:
-            product *= prime
-        return product.bit_length()
+        return math.prod(self.primes).bit_length()
 
     @property
     def prime_bits(self) -> tuple[int, ...]:
@@ -122,12 +168,17 @@ class Ring:
     @property
     def top_level(self) -> int:
         """Level of a fresh ciphertext."""
-        return len(self.primes) - 2
+        return self.n_data - 1 if self.refreshing is None else self.refreshing.level
 
     @property
-    def special_prime(self) -> int:
-        """The prime that only key switching uses."""
-        return self.primes[-1]
+    def special_modulus(self) -> int:
+        """Product of the primes that only key switching uses."""
+        return math.prod(self.primes[self.n_data :])
+
+    def digits(self, level: int) -> list[int]:
+        """Moduli of the digits that key switching takes a polynomial of a level apart into."""
+        primes, size = self.primes[: level + 1], self.digit_primes
+        return [math.prod(primes[i : i + size]) for i in range(0, len(primes), size)]
 
     def modulus_bits(self, level: int) -> float:
         """log2 of the modulus at a level."""

@@ -302,6 +302,22 @@ class SimulatedEvaluator(_Noisy):
         moved = self.automorphism(replace(a, slots=a.slots - shifted.slots), element)
         return replace(a, slots=(kept.slots + moved.slots) / 2, scale=2 * a.scale)
 
+    def refresh(self, a: SimulatedCiphertext) -> SimulatedCiphertext:
+        """Errs in any case: by far more than all else, whose errors may be left out."""
+        refreshing = self.ring.refreshing
+        if refreshing is None:
+            raise ValueError("this ring's ciphertexts cannot be refreshed.")
+        if a.level == 0:
+            raise DepthExceeded("a ciphertext must have level 1 at least to be refreshed.")
+        n, base = self.ring.poly_modulus_degree, self.ring.primes[0] / (2 * np.pi)
+        kept = slice(None, None, n // (2 * refreshing.slots))
+        coefficients = np.zeros(n)
+        exact = slots_to_coefficients(self.ring, a.slots)[kept] * a.scale
+        error = self._random.normal(0.0, model.refresh_error(self.ring), exact.size)
+        coefficients[kept] = base * np.sin(exact / base) + error
+        slots = coefficients_to_slots(self.ring, coefficients) / a.scale
+        return replace(a, slots=slots, level=refreshing.level)
+
     def automorphism(self, a: SimulatedCiphertext, element: int) -> SimulatedCiphertext:
         if element not in self._elements:
             raise ValueError(f"there is no automorphism key for the Galois element {element}.")

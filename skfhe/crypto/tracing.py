@@ -302,6 +302,18 @@ class TracingEvaluator:
             rounding=_combine(a.rounding, factor, {}, 0.0),
         )
 
+    def refresh(self, a: Traced) -> Traced:
+        """A slot has an error from every coefficient that is kept; the sine is left to others."""
+        refreshing = self.ring.refreshing
+        if refreshing is None:
+            raise ValueError("this ring's ciphertexts cannot be refreshed.")
+        if a.level == 0:
+            raise DepthExceeded("the circuit needs one level more than the parameters have.")
+        self.counts["refresh", a.level] += 1
+        kept = math.sqrt(2 * refreshing.slots)
+        error = self._source_of(errors.refresh_error(self.ring) * kept / a.scale)
+        return self._checked(replace(a, level=refreshing.level, rounding=a.rounding | error))
+
     def split(self, a: Traced, power: int, element: int) -> tuple[Traced, Traced]:
         self.counts["multiply_plain", a.level] += 1
         self.counts["add", a.level] += 1

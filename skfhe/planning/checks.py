@@ -198,7 +198,7 @@ def _require_counts(plan: TrainingPlan) -> None:
         (plan.encryption.unit_block, 0),
         (plan.network.seed if plan.network else 0, 0),
     )
-    levels = range(len(plan.encryption.primes) - 1)
+    levels = range(plan.encryption.top_level + 1)
     grids = range(preparation.MIN_GRID_BITS, preparation.MAX_GRID_BITS + 1)
     if not (
         all(type(count) is int and count >= bound for count, bound in least)

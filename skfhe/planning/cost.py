@@ -35,8 +35,27 @@ def message_milliseconds(ring: Ring, level: int) -> float:
     return (1.3 + 0.85 * (level + 1)) * _relative(ring)
 
 
+# OpenFHE 1.6.1 on one core at N = 65536: a key switch of d digits of s primes on k primes
+# transforms d (k + s) polynomials; a refresh is in units of the key switches that it has at the
+# top of the chain; everything else is linear in k.
+_HYBRID_LINEAR = {"multiply": 1.1, "multiply_plain": 0.6, "add": 0.4, "rescale": 3.2}
+_HYBRID_SWITCH, _HYBRID_START, _REFRESH_SWITCHES = 4.4, 25.0, 34.0
+
+
+def _hybrid_milliseconds(ring: Ring, name: str, level: int) -> float:
+    """Milliseconds of one operation where digits have several primes."""
+    if name == "refresh":
+        return _REFRESH_SWITCHES * _hybrid_milliseconds(ring, "key_switch", ring.n_data - 1)
+    if name == "key_switch":
+        transformed = len(ring.digits(level)) * (level + 1 + ring.n_special)
+        return _HYBRID_START + _HYBRID_SWITCH * transformed
+    return _HYBRID_LINEAR[name] * (level + 1)
+
+
 def evaluation_milliseconds(ring: Ring, counts: Counter[tuple[str, int]]) -> float:
     """Milliseconds of traced operations."""
+    if ring.digit_primes > 1:
+        return sum(_hybrid_milliseconds(ring, *key) * n for key, n in counts.items())
     total = sum(operation_milliseconds(name, level) * n for (name, level), n in counts.items())
     return total * _relative(ring)
 

@@ -59,8 +59,8 @@ class Request:
     """What a user asks for; "auto" where the plan decides.
 
     Attributes are those of `EncryptedDPLogisticRegression` under the same names; `class_weight`
-    has a weight for every class, in their order, or is empty, and `steps_per_round` is zero for a
-    single round.
+    has a weight for every class, in their order, or is empty, `steps_per_round` is zero for a
+    single round, and `refresh` is whether ciphertexts are bootstrapped in it.
     """
 
     epsilon: float
@@ -81,6 +81,7 @@ class Request:
     averaging: float | str
     neighboring: str
     steps_per_round: int = 1
+    refresh: bool = False
 
 
 def resolve(

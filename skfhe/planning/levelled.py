@@ -15,13 +15,15 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 from ..approximation import PolynomialApproximation
 from ..circuits.arithmetic import Arithmetic
-from ..circuits.levelled import LevelledChunk, LevelledSteps
+from ..circuits.levelled import Course, LevelledChunk, LevelledSteps
 from ..circuits.polynomial import FactoredPolynomial, evaluate
+from ..circuits.segments import Segment, point_factors, segments
 from ..crypto.parameters import MAX_MODULUS_BITS, Ring
 from ..crypto.tracing import Traced, TracingEvaluator
 from ..exceptions import DepthExceeded
@@ -34,7 +36,7 @@ from .schedule import Schedule
 _LEAST_PRIME = 20
 _SPECIAL_ROOM = 2
 # Noise must stay below 2^48 to be encoded exactly; a dozen deviations are 2^4.
-_MOST_NOISE_BITS = 43
+MOST_NOISE_BITS = 43
 
 
 @dataclass(frozen=True)
@@ -85,12 +87,15 @@ class Scales:
         The least of a point's weights before they are split.
     margins : int
         What polynomials are taken of.
+    refreshed : int, default=0
+        The least of points that have been refreshed, before they are taken apart.
     """
 
     rows: int
     labels: int
     weights: int
     margins: int
+    refreshed: int = 0
 
 
 @dataclass(frozen=True)
@@ -109,6 +114,10 @@ class Levelled:
         The scales.
     gradients : tuple of (int, float)
         Level and scale of the gradients 0, ..., k - 1.
+    refreshes : tuple of int
+        As in `skfhe.plan.Rounds`.
+    lifts : tuple of tuple of int
+        Of every refresh, as `refreshed_twice` takes them.
     """
 
     task: Task
@@ -116,6 +125,35 @@ class Levelled:
     layout: Layout
     scales: Scales
     gradients: tuple[tuple[int, float], ...]
+    refreshes: tuple[int, ...] = ()
+    lifts: tuple[tuple[int, int, int], ...] = ()
+
+    @cached_property
+    def segments(self) -> tuple[Segment, ...]:
+        """The steps apart at refreshes, with factors of merged means."""
+        return segments(factors(self.task, self.layout), self.refreshes)
+
+    def sources(self, point: int) -> tuple[Segment, Sequence[float], list[float]]:
+        """The segment that makes a point, the factors of its sources, scales of carried ones."""
+        index = max(i for i, one in enumerate(self.segments) if one.first < point)
+        segment = self.segments[index]
+        return segment, segment.points[point - 1 - segment.first], self.carried_scales(index)
+
+    def carried_scales(self, index: int) -> list[float]:
+        """Scales of what a segment carries, refreshed."""
+        if not index:
+            return []
+        segment, prime = self.segments[index], self.ring.primes[self.ring.top_level]
+        scale = self.gradients[segment.first - 1][1] * math.prod(self.lifts[index - 1]) / prime
+        return [len(segment.carried) * scale / abs(row[-1]) for row in segment.carried]
+
+    def place(self, step: int) -> tuple[int, float]:
+        """Level and scale of the point of a step, from the second on."""
+        if step in self.refreshes:
+            scales = self.carried_scales(1 + self.refreshes.index(step))
+            return self.ring.top_level - 1, scales[0]
+        level, scale = self.gradients[step - 1]
+        return level, scale / abs(factors(self.task, self.layout)[step - 1][-1])
 
     @property
     def waterline(self) -> float:
@@ -144,42 +182,49 @@ class Levelled:
         rows = [fresh(self.scales.rows)] * layout.groups
         chunk = LevelledChunk(rows, rows, fresh(self.scales.labels))
         start = [fresh(self.scales.labels)] * layout.groups if self.task.fresh else []
+        levels = [level for level, _ in self.gradients]
         steps = LevelledSteps(
             Arithmetic(tracer, self.waterline),
             layout,
             self.factored,
-            factors(self.task, layout),
-            [level for level, _ in self.gradients],
+            self.segments,
+            levels,
+            self.lifts,
         )
-        gradients, chunks = [], [chunk] * layout.chunks
-        for level, _ in self.gradients:
-            of_chunks = steps.residuals(chunks, gradients, start)
-            gradients.append(steps.gradient(chunks, of_chunks, level))
-        steps.combined(gradients)
-        exact = tuple((one.level, one.scale) for one in gradients)
-        if [level for level, _ in exact] != [level for level, _ in self.gradients]:
+        # Of messages that are added the scale is taken to fit.
+        noises = [tracer.fresh(level, 1.0, 0.0) for level in levels]
+        taken = _Taken()
+        steps.run([chunk] * layout.chunks, start, noises, taken)
+        if [level for level, _ in taken.gradients] != levels:
             raise DepthExceeded("a step takes more primes than were meant for it.")
-        return replace(self, gradients=exact), tracer.counts
+        return replace(self, gradients=tuple(taken.gradients)), tracer.counts
+
+
+class _Taken(Course):
+    """Notes level and scale of gradients."""
+
+    def __init__(self) -> None:
+        self.gradients: list[tuple[int, float]] = []
+
+    def stepped(self, step: int, gradient: Traced) -> None:
+        self.gradients.append((gradient.level, gradient.scale))
 
 
 def factors(task: Task, layout: Layout) -> list[list[float]]:
     """What merged means are multiplied by at every point; see `LevelledSteps`."""
-    return point_factors(task.schedule.points, task.schedule.approximation, task.problem, layout)
-
-
-def point_factors(points, approximation, problem: Problem, layout: Layout) -> list[list[float]]:
-    """The coefficients of points for means over slots, and for scaled weights but in the last."""
-    alpha = FactoredPolynomial.of(approximation, 1.0).alpha
-    mean = layout.rows_per_chunk / problem.n_samples
-    return [
-        [-c * mean * (alpha if t < len(points) else 1.0) for c in row]
-        for t, row in enumerate(points, start=1)
-    ]
+    n_samples = task.problem.n_samples
+    return point_factors(task.schedule.points, task.schedule.approximation, n_samples, layout)
 
 
 def waterline(degree: int, scales: Scales) -> float:
     """Margins are up to half a bit off their scale, their square's multiples some bits."""
     return 2.0 ** (scales.margins - 3 if degree > 1 else 1000)
+
+
+def noise_units(task: Task, layout: Layout) -> list[float]:
+    """What every step's noise is of a unit of the merged mean, rounded upwards."""
+    unit = 2 * task.noise_multiplier * task.relation_factor / layout.output_norm
+    return [unit * s for s in task.schedule.contributions]
 
 
 def chain(
@@ -188,11 +233,9 @@ def chain(
     """Bits of the data primes from the base upwards; level and about the scale of gradients."""
     doubled = math.log2(2 * layout.feature_blocks)
     bits = (layout.groups * layout.feature_blocks - 1).bit_length()
-    approximation, contributions = task.schedule.approximation, task.schedule.contributions
+    approximation = task.schedule.approximation
     latest = [abs(row[-1]) for row in factors(task, layout)]
-    # What the noise is of a unit of the merged mean, rounded upwards.
-    noise = [2 * task.noise_multiplier * task.relation_factor * s for s in contributions]
-    noise = [one / layout.output_norm for one in noise]
+    noise = noise_units(task, layout)
     primes: list[int] = []  # from the top
     taken: list[tuple[int, float]] = []
     point = residual = float(scales.labels)
@@ -207,7 +250,7 @@ def chain(
                 primes += parts + between
         merged = residual + scales.rows + math.log2(layout.class_span)
         least = scales.weights + math.log2(factor)
-        most = _MOST_NOISE_BITS - math.log2(noise[step])
+        most = MOST_NOISE_BITS - math.log2(noise[step])
         parts = _parts(merged - least, room=max(0.0, most - least))
         primes += parts
         point = merged - sum(parts) - math.log2(factor)

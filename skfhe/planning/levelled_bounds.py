@@ -6,9 +6,11 @@ them. Between neighbours, given the same v_s before it, gradient t differs by on
 contribution and by roundings that fall out anew: unlike in `skfhe.planning.logistic_bounds` those
 of all chunks, since all ciphertexts of a run that are not fresh differ, and those that the point
 has picked up on its way from the v_s to the rows. The latter have a part that is the same for all
-rows and adds up coherently: an error delta in every one of d weights moves the gradient sum by at
-most n max p' X^2 sqrt(d) delta. With r the error of a rescale and kappa of a key switch per
-coefficient, at the point's scale,
+rows and adds up coherently: errors delta of the weights move the gradient sum by A delta, with
+A = sum p' x x^T of trace at most n max p' X^2. For independent Gaussian ones of deviation s that
+is longer than s (||A||_F + q ||A||) with probability exp(-q^2/2) at most (Hsu, Kakade and Zhang
+2012, arXiv 1110.2842), and neither norm exceeds the trace. With r the error of a rescale and
+kappa of a key switch per coefficient, at the point's scale,
 
     delta^2 <= r^2 + kappa^2 (1 + 1/4 + 1/16 + ...),
 
@@ -40,16 +42,37 @@ from ..crypto import errors
 from ..crypto.tracing import Traced, TracingEvaluator
 from ..privacy.sensitivity import row_norm
 from .levelled import Levelled, factors
+from .refreshed_error import largest_error
+from .schedule import REFRESHED_SHARE
 
 
 def _beside(one: Levelled, point: int) -> float:
     """Deviation of a coefficient of a point beside its items, at scale one: rho of the module.
 
     A merge's key switches are at a scale of a step's primes more: a tenth more than holds them.
+    What was refreshed has a rescale's and a key switch's, and nothing of what was there before.
     """
-    rescale, row = errors.rescale_error(one.ring), factors(one.task, one.layout)[point - 1]
-    scales = [scale for _, scale in one.gradients]
-    return 1.1 * rescale * math.hypot(*(c / s for c, s in zip(row, scales, strict=False)))
+    rescale = errors.rescale_error(one.ring)
+    if point in one.refreshes:
+        return _beside_carried(one, point)[0]
+    segment, row, carried = one.sources(point)
+    scales = [scale for _, scale in one.gradients[segment.first :]]
+    errs = _beside_carried(one, segment.first) if carried else []
+    errs += [1.1 * rescale / scale for scale in scales]
+    return math.hypot(*(c * err for c, err in zip(row, errs, strict=False)))
+
+
+def _beside_carried(one: Levelled, step: int) -> list[float]:
+    """The same of what a refresh before a step carries."""
+    index, ring = one.refreshes.index(step), one.ring
+    # The first refresh's, grown with the message since.
+    grown = math.prod(one.lifts[index][1:]) / ring.primes[ring.top_level]
+    after = math.hypot(
+        errors.rescale_error(ring),
+        errors.key_switch_error(ring, ring.top_level),
+        errors.refresh_remains(ring) * grown,
+    )
+    return [after / scale for scale in one.carried_scales(index + 1)]
 
 
 @dataclass(frozen=True)
@@ -74,6 +97,69 @@ class StepBounds:
 
 
 @dataclass(frozen=True)
+class Kick:
+    """What refreshes have done to a point.
+
+    Attributes
+    ----------
+    deviation : float
+        Of every weight: what varies.
+    distortion : float
+        Bound of the norm of what the sine does, which is a function of the released values.
+    """
+
+    deviation: float
+    distortion: float
+
+
+def refresh_kick(one: Levelled, point: int) -> Kick:
+    """How far the refreshes before it have moved a point from what its gradients would make it.
+
+    Refreshed vectors are u + e with e = (what varies) + (what the sine does); they are carried on
+    as later vectors' sources, so that e reaches a point by the products of their factors. What
+    varies is as large for every coefficient: the second refresh's error, a multiple of q_0 over
+    scale and both lifts; the roundings of u itself; and those of bringing it to its scale and
+    taking it apart. The second sine shortens no coordinate of the first one's error by more than
+    the share of it that its distortion is, and those errors are largest, next to u, where u is.
+    """
+    reaching = np.zeros((0, 0))
+    deviations: list[float] = []
+    distortions: list[float] = []
+    alpha, share = abs(one.factored.alpha), errors.refresh_distortion(REFRESHED_SHARE)
+    share *= largest_error(one.ring) / (REFRESHED_SHARE * one.ring.primes[0])
+    refreshed, rescale = errors.refresh_error(one.ring), errors.rescale_error(one.ring)
+    settled = math.hypot(rescale, errors.key_switch_error(one.ring, one.ring.top_level))
+    for index, segment in enumerate(one.segments):
+        if index:
+            earlier = [row[: reaching.shape[0]] for row in segment.carried]
+            reaching = np.hstack([np.array(earlier) @ reaching, np.eye(len(segment.carried))])
+            (first, second, _), scale = one.lifts[index - 1], one.gradients[segment.first - 1][1]
+            before = math.hypot(refreshed / second / first, rescale)
+            scales = zip(segment.carried, one.carried_scales(index), strict=True)
+            deviations += [
+                math.hypot(before / (scale / abs(row[-1])), settled / after) / alpha
+                for row, after in scales
+            ]
+            norms = one.task.schedule.carried_norms[segment.first - 1]
+            distortions += [share * norm for norm in norms[: len(segment.carried)]]
+        if point == segment.first or (point - 1 in segment.steps and point not in one.refreshes):
+            break
+    if not index:
+        return Kick(0.0, 0.0)
+    if point == segment.first:
+        reach = np.abs(reaching[0])
+    else:
+        # The last point is released without alpha.
+        gain = alpha if point == len(one.gradients) else 1.0
+        row = np.array(segment.points[point - 1 - segment.first][: len(reaching)])
+        reach = gain * np.abs(row @ reaching)
+    return Kick(
+        1.001 * float(np.linalg.norm(reach * np.array(deviations))),
+        float(reach @ np.array(distortions)),
+    )
+
+
+@dataclass(frozen=True)
 class _Point:
     """What the errors of a point do: to a residual, to a margin, and to every weight alike."""
 
@@ -94,13 +180,14 @@ def _point(one: Levelled, step: int) -> _Point:
     alpha, coherent, beside = abs(one.factored.alpha), 0.0, 0.0
     level, scale = ring.top_level, 2.0**scales.labels
     if step > 0:
-        level, scale = one.gradients[step - 1]
-        scale /= abs(factors(task, layout)[step - 1][-1])
+        level, scale = one.place(step)
         doubled = 2.0 ** (layout.groups * layout.feature_blocks - 1).bit_length()
         rescale, switch = errors.rescale_error(ring), errors.key_switch_error(ring, level)
         # Where rounds start from fresh weights, those are brought down by a rescale too.
         rescales = rescale * math.sqrt(1 + task.fresh)
-        coherent = math.hypot(rescales, switch * math.sqrt(4 / 3)) / scale / alpha
+        # Taking carried vectors apart is one more of the tree's key switches.
+        switches = 4 / 3 + (step in one.refreshes)
+        coherent = math.hypot(rescales, switch * math.sqrt(switches)) / scale / alpha
         beside = math.hypot(_beside(one, step), rescale / scale, math.sqrt(2) * switch / scale)
         beside *= math.sqrt(ring.poly_modulus_degree * layout.feature_blocks / doubled)
         scale *= doubled
@@ -125,18 +212,22 @@ def step_bounds(one: Levelled, step: int) -> StepBounds:
     contribution, beta = schedule.contributions[step], task.failure / (8 * task.n_steps)
     quantile, secret = -float(ndtri(beta / 2)), -math.log(beta / n)
     rescale, point = errors.rescale_error(ring), _point(one, step)
-    residual, coherent = point.residual, point.coherent
+    kick = refresh_kick(one, step)
+    residual, coherent = point.residual, math.hypot(point.coherent, kick.deviation)
     own_level, own_scale = one.gradients[step]
     unit = own_scale / layout.output_norm * contribution
     last, seen = 1.1 * rescale / unit, 2 * layout.groups * layout.feature_blocks
+    released = 0.0
     if step == len(schedule.contributions) - 1:
         # All coefficients are released, with the earlier gradients' share and its rescale.
         latest = abs(factors(task, layout)[step][-1])
         share = _beside(one, step + 1) / latest * own_scale
         last, seen = math.hypot(share, rescale) / unit, n
+        end = refresh_kick(one, step + 1)
+        released = end.deviation / latest * own_scale / unit
     slope = schedule.approximation.max_derivative
-    together = problem.n_samples * slope * norm**2 * coherent / contribution
-    together *= math.sqrt(layout.n_columns)
+    moved = problem.n_samples * slope * norm**2 / contribution
+    together = moved * coherent * (1 + 1 / quantile)
     slot = math.sqrt(n) / 2.0**scales.rows
     encoded = errors.encoding_error(ring, dither=True) * slot
     sent = encoded + errors.fresh_error(ring, ring.top_level, public) * slot
@@ -147,7 +238,9 @@ def step_bounds(one: Levelled, step: int) -> StepBounds:
         rows = layout.rows_per_chunk
         moved = norm * residual_error / contribution * math.sqrt(rows * layout.chunks)
         moved += row_error * math.sqrt(rows * n_chunks * layout.groups)
-        return math.sqrt(moved**2 + seen * released_error**2) + together
+        items = 2 * layout.groups * layout.feature_blocks
+        moved_items = items * released**2
+        return math.sqrt(moved**2 + seen * released_error**2 + moved_items) + together
 
     either = residual.rounding_error + residual.fixed_error
     all_slots = layout.chunks * layout.slots
@@ -162,7 +255,7 @@ def step_bounds(one: Levelled, step: int) -> StepBounds:
         error=2 * quantile * rms(residual.rounding_error, encoded, 1, last),
         row_slack=single * either * norm / contribution + 2 * row_error / norm,
         margin_slack=single * point.margin_error
-        + quantile * coherent * norm * math.sqrt(layout.n_columns),
-        told=told,
+        + norm * (coherent * (math.sqrt(layout.n_columns) + quantile) + kick.distortion),
+        told=told + moved * kick.distortion,
         flooding=(told / noise) ** 2 / 2,
     )

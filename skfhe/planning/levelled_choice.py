@@ -13,8 +13,12 @@ from . import cost
 from .encryption import chosen_ring
 from .levelled import Levelled, Scales, Task, build
 from .levelled_bounds import StepBounds, step_bounds
+from .refreshed import candidates
+from .rings import LEAST_SLOTS, REFRESHED_DEGREE, refreshing_rings
 
 _START = Scales(rows=17, labels=26, weights=24, margins=22)
+# Of refreshed rounds so many are traced as a whole, if some of their steps say that it may help.
+_MOST_TRACED = 40
 _MOST = Scales(rows=40, labels=50, weights=50, margins=50)
 # Bits of a round that one more bit of a scale takes, per step.
 _PRICES = {"rows": 2.0, "labels": 0.3, "weights": 0.5, "margins": 2.0}
@@ -40,8 +44,13 @@ class Choice:
     counts: Counter[tuple[str, int]]
 
 
-def choose(task: Task, limits: Limits) -> Choice | None:
-    """The cheapest ring and packing that hold a round; None if there is none."""
+def choose(task: Task, limits: Limits, refresh: bool = False) -> Choice | None:
+    """The cheapest ring and packing that hold a round; None if there is none.
+
+    With `refresh`, one whose ciphertexts are refreshed whenever their levels are spent.
+    """
+    if refresh:
+        return _choose_refreshed(task, limits)
     for degree in sorted(MAX_MODULUS_BITS):
         candidates = layouts(degree, task.problem, task.n_owners)
         found = [_precise(task, limits, layout) for layout in candidates]
@@ -52,11 +61,62 @@ def choose(task: Task, limits: Limits) -> Choice | None:
     return None
 
 
+def _choose_refreshed(task: Task, limits: Limits) -> Choice | None:
+    """As `choose`: the cheapest of every packing's most precise scales in each of the rings."""
+    found: list[Levelled] = []
+    for layout in layouts(REFRESHED_DEGREE, task.problem, task.n_owners):
+        bits = (layout.groups * layout.feature_blocks - 1).bit_length()
+        n_carried = max((len(one) for one in task.schedule.carried_norms), default=1)
+        # Fewer slots are of no use: half the rotations of a transform take none.
+        slots = max(n_carried << bits, LEAST_SLOTS)
+        if slots > layout.slots // 2:
+            continue
+        for ring in refreshing_rings(slots):
+            found += candidates(task, layout, ring)
+    tried = 0
+    for one in sorted(found, key=_refreshed_milliseconds):
+        if not _precise_here_and_there(one, limits):
+            continue
+        choice = _traced(one)
+        if choice is not None and _violation(choice.bounds, limits) <= 0:
+            return choice
+        tried += 1
+        if tried == _MOST_TRACED:
+            break
+    return None
+
+
+def _precise_here_and_there(one: Levelled, limits: Limits) -> bool:
+    """Whether some steps are, one by one as each takes a while."""
+    last = len(one.gradients) - 1
+    try:
+        return all(
+            _violation([step_bounds(one, step)], limits) <= 0
+            for step in {0, min(1, last), last // 2, last}
+        )
+    except DepthExceeded:
+        return False
+
+
+def _refreshed_milliseconds(one: Levelled) -> float:
+    """The same with refreshes."""
+    counts = Counter({("refresh", 1): 2 * len(one.refreshes)})
+    return _milliseconds(one) + cost.evaluation_milliseconds(one.ring, counts)
+
+
 def _exact(one: Levelled) -> Choice | None:
     """The same with the primes that SEAL chooses."""
     try:
         ring = chosen_ring(one.ring.poly_modulus_degree, one.ring.prime_bits)
-        exact, counts = replace(one, ring=ring).traced()
+    except DepthExceeded:
+        return None
+    return _traced(replace(one, ring=ring))
+
+
+def _traced(one: Levelled) -> Choice | None:
+    """With exact scales, bounds at every step, and operations; None if it does not fit."""
+    try:
+        exact, counts = one.traced()
     except DepthExceeded:
         return None
     bounds = tuple(step_bounds(exact, step) for step in range(len(exact.gradients)))
@@ -90,15 +150,22 @@ def _tried(
     one = build(task, layout, scales)
     if one is None:
         return None
-    # Errors are the largest where weights are first encrypted, and where they are longest.
+    bounds = _sampled(one)
+    return (_violation(bounds, limits), one) if bounds else None
+
+
+def _sampled(one: Levelled) -> list[StepBounds]:
+    """Bounds of some steps, with the flooding of all; none if the circuit does not fit.
+
+    Errors are the largest where weights are first encrypted, and where they are longest.
+    """
     last = len(one.gradients) - 1
     steps = sorted({0, min(1, last), last // 2, last})
     try:
         bounds = [step_bounds(one, step) for step in steps]
     except DepthExceeded:
-        return None
-    bounds = [replace(b, flooding=b.flooding * (last + 1) / len(steps)) for b in bounds]
-    return _violation(bounds, limits), one
+        return []
+    return [replace(b, flooding=b.flooding * (last + 1) / len(steps)) for b in bounds]
 
 
 def _violation(bounds, limits: Limits) -> float:

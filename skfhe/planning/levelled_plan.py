@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from itertools import chain
 
-from ..crypto.parameters import SECURITY_TABLE
 from ..exceptions import InfeasiblePlan
 from ..plan import Certificate, Encryption, Guarantee, Optimizer, Problem, Rounds, TrainingPlan
 from ..privacy import accounting, trajectory
@@ -19,7 +19,7 @@ from .levelled_choice import Choice, Limits, choose
 from .levelled_defaults import MOST_STEPS, Terms, resolve
 from .preparation import flooding, prepared_statistics, whole_units
 from .requirement import PRODUCT_LEVEL
-from .schedule import ERROR_ROOM, MARGIN_ROOM, ROW_ROOM, Schedule, Setting
+from .schedule import ERROR_ROOM, MARGIN_ROOM, ROW_ROOM, Schedule, Setting, n_others
 
 # Errors of encryption may enlarge the sensitivity by so much in all; noise is drawn for less.
 _SENSITIVITY_ROOM = 1.1
@@ -49,7 +49,7 @@ def make_levelled_plan(
     tried = 0
     for steps, found in asked.schedules():
         task = asked.task(steps, found)
-        choice = choose(task, asked.limits(task))
+        choice = choose(task, asked.limits(task), request.refresh)
         if choice is not None:
             return _assembled(asked, task, choice)
         tried = max(tried, steps)
@@ -112,6 +112,19 @@ class Asked:
 
     def schedule(self, steps: int) -> Schedule | None:
         """A round of so many steps in all; None if nothing certifies it."""
+        found = self._schedule(steps)
+        if found is None or not self.request.refresh:
+            return found
+        norms = schedule.carried_norms(
+            found.certificate,
+            found.approximation,
+            found.points,
+            found.reaches,
+            self._setting(steps),
+        )
+        return replace(found, carried_norms=norms)
+
+    def _schedule(self, steps: int) -> Schedule | None:
         terms, setting = self.terms, self._setting(steps)
         norm, k = row_norm(terms.problem.intercept_column), terms.steps_of(steps)
         if terms.learning_rate is None:
@@ -132,6 +145,7 @@ class Asked:
             n_coordinates=self.terms.problem.n_columns,
             probability=self.failure / rounds,
             error=ERROR_ROOM * self.factor / self.n_samples,
+            n_others=n_others(steps, self.terms.problem) if self.request.refresh else 0,
         )
         norm = row_norm(self.terms.problem.intercept_column) * (1 + ROW_ROOM)
         return Setting(norm, noise, self.terms.weight_norm if rounds > 1 else 0.0, MARGIN_ROOM)
@@ -180,7 +194,7 @@ def _no_room(asked: Asked, tried: int) -> str:
         if found is None:
             continue
         task = smaller.task(steps, found)
-        if choose(task, smaller.limits(task)) is not None:
+        if choose(task, smaller.limits(task), asked.request.refresh) is not None:
             return (
                 f"{k} steps of degree {degree} do not fit 868 bits of modulus at "
                 f"poly_modulus_degree=32768, the most that is secure: {fewer} do. Use max_iter="
@@ -270,15 +284,18 @@ def _rounds(choice: Choice, noise: list[float], honest: int, probability: float)
         noise_levels=tuple(level for level, _ in one.gradients),
         noise_scales=tuple(scale for _, scale in one.gradients),
         noise_units=tuple(units),
+        refreshes=one.refreshes,
+        lifts=tuple(chain.from_iterable(one.lifts)),
     )
 
 
 def _encryption(choice: Choice, rounds: Rounds) -> Encryption:
     one = choice.levelled
+    refreshing = one.ring.refreshing
     return Encryption(
         poly_modulus_degree=one.ring.poly_modulus_degree,
         primes=one.ring.primes,
-        security=SECURITY_TABLE,
+        security=one.ring.security,
         feature_blocks=one.layout.feature_blocks,
         scale=2.0**one.scales.labels,
         row_scale=2.0**one.scales.rows,
@@ -289,6 +306,11 @@ def _encryption(choice: Choice, rounds: Rounds) -> Encryption:
         output_scale=rounds.noise_scales[-1],
         noise_units=rounds.noise_units[-1],
         symmetric=one.task.symmetric,
+        n_special=one.ring.n_special,
+        digit_primes=one.ring.digit_primes,
+        refresh_slots=refreshing.slots if refreshing else 0,
+        refresh_level=refreshing.level if refreshing else 0,
+        refresh_budget=refreshing.level_budget if refreshing else (),
     )
 
 

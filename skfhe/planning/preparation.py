@@ -8,11 +8,11 @@ from dataclasses import replace
 from scipy.special import ndtri
 
 from ..crypto import errors
-from ..crypto.parameters import Ring
 from ..exceptions import InfeasiblePlan
 from ..plan import Encryption, Preparation, Problem, Statistic
 from ..privacy import accounting, statistics
 from .defaults import Recipe
+from .rings import ring_of
 
 MIN_GRID_BITS, MAX_GRID_BITS = 4, 40
 # Integers up to here are encoded exactly, and their sums are exact in floating point.
@@ -80,7 +80,7 @@ def fits(
     All rows and a dozen deviations of all owners' noise stay below what floating point adds
     exactly, what the encoder encodes exactly and what the modulus holds.
     """
-    room = min(_MAX_BITS, Ring(used.poly_modulus_degree, used.primes).modulus_bits(1) - 2)
+    room = min(_MAX_BITS, ring_of(used).modulus_bits(1) - 2)
     unit = statistics.largest(name, problem, statistic.grid_bits)
     excess = math.sqrt(n_owners / (n_owners - n_colluding))
     total = 1.1 * problem.n_samples * unit + 12 * statistic.noise_units * excess
@@ -117,7 +117,7 @@ def flooding(
     statistic: Statistic, used: Encryption, n_owners: int, n_colluding: int, failure: float
 ) -> float:
     """Nats that a noised statistic tells about the errors of its decryption."""
-    ring = Ring(used.poly_modulus_degree, used.primes)
+    ring = ring_of(used)
     error = errors.fresh_error(ring, 1, not used.symmetric) * math.sqrt(n_owners)
     told = -float(ndtri(failure / (2 * statistic.length))) * error / statistic.noise_units
     return statistic.length / 2 * told**2

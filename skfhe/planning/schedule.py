@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..approximation import PolynomialApproximation
+from ..circuits.segments import n_carried
+from ..plan import Problem
 from ..privacy import trajectory
 from ..privacy.trajectory import Noise, Points
 
@@ -30,6 +32,8 @@ _MOST_RADIUS = 900.0
 # What encryption errors may do: lengthen a row, relatively; move a margin; and move the sum of all
 # residuals times rows, in S and over the relation's factor, errors that all data share included.
 ROW_ROOM, MARGIN_ROOM, ERROR_ROOM = 0.03, 0.3, 1.0
+# Share of the base prime that messages, and then their errors, may have when they are refreshed.
+REFRESHED_SHARE = 2.0**-10
 # Intervals are longer than margins reach by so much, for rounding in whoever computes them again.
 _ROOM = 1 + 1e-6
 
@@ -50,6 +54,9 @@ class Schedule:
         Bounds of margins at the points 0, ..., k.
     contributions : tuple of float
         S_t for t = 0, ..., k - 1.
+    carried_norms : tuple of tuple of float
+        Where ciphertexts may be refreshed: bounds of the norms of what is carried over a refresh
+        before the steps 1, ..., k - 1 (`skfhe.circuits.segments`).
     """
 
     certificate: str
@@ -57,6 +64,7 @@ class Schedule:
     points: Points
     reaches: tuple[float, ...]
     contributions: tuple[float, ...]
+    carried_norms: tuple[tuple[float, ...], ...] = ()
 
     @property
     def travel(self) -> float:
@@ -84,6 +92,47 @@ class Setting:
     noise: Noise
     start_norm: float
     slack: float
+
+
+def n_others(steps: int, problem: Problem) -> int:
+    """Directions along which carried vectors must stay within reach: all coordinates of two.
+
+    Those of the second are certified in a run of their own, with fewer events to share the
+    probability with: half as many more make up for it.
+    """
+    return 3 * steps * problem.n_columns
+
+
+def carried_norms(
+    certificate: str,
+    approximation: PolynomialApproximation,
+    points: Points,
+    reaches: tuple[float, ...],
+    setting: Setting,
+) -> tuple[tuple[float, ...], ...]:
+    """Bounds of the norms of w_b and of the part of w_{b+1} that is known by then, b = 1, ....
+
+    A reach over the norm of a row bounds a point's part along every direction that was there
+    before the noise, so all its coordinates; their quantiles are among `Noise.n_others`. The
+    second one is a point too: the next where a gradient is zero. Of lines it is certified as such.
+    Of accelerated steps it is a convex combination of vectors that are as near as the next point
+    is certified to be (`skfhe.privacy.trajectory`); plain steps carry none.
+    """
+    found, slope = [], float(approximation.odd_coefficients[0])
+    for b in range(1, len(points)):
+        known = [reaches[b]]
+        if n_carried(points, b) == 1:
+            pass
+        elif certificate == "energy":
+            known.append(reaches[b + 1])
+        elif certificate == "spectral":
+            virtual = (*points[:b], (*points[b][:b], 0.0))
+            far = trajectory.spectral_reaches(
+                slope, setting.row_norm, virtual, setting.noise, setting.start_norm, setting.slack
+            )
+            known.append(far[-1])
+        found.append(tuple(reach / setting.row_norm for reach in known))
+    return tuple(found)
 
 
 def reaches_of(

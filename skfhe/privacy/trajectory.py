@@ -96,6 +96,8 @@ class Noise:
         Bound of the norm of any other error of a mean gradient, over S_t.
     deviations : tuple of float, optional
         The deviations themselves, where they are known already.
+    n_others : int, default=0
+        Directions beside the rows', over all steps, along which points must stay within reach.
     """
 
     multiplier: float
@@ -103,6 +105,7 @@ class Noise:
     probability: float
     error: float = 0.0
     deviations: tuple[float, ...] | None = None
+    n_others: int = 0
 
     def deviation(self, step: int, contribution: float) -> float:
         """Of the noise of a step, of which this is S_t."""
@@ -112,7 +115,7 @@ class Noise:
 
     def quantile(self, n_events: int) -> float:
         """q with n_events times 2 exp(-q^2/2) at most the probability."""
-        return math.sqrt(2 * math.log(2 * n_events / self.probability))
+        return math.sqrt(2 * math.log(2 * (n_events + self.n_others) / self.probability))
 
     def norm(self, n_events: int) -> float:
         """The norm that noise of deviation one exceeds with probability/n_events at most."""

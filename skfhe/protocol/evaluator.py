@@ -18,6 +18,7 @@ from .manifest import Shard
 from .mapping import Step, added, mapped_sums, n_workers, parts
 from .models import model_of
 from .places import StoredMessage
+from .round_course import Progress, RoundCourse
 from .schemes import plan_scheme
 from .worker import Worker
 
@@ -200,8 +201,13 @@ class Evaluator:
         self.noise_seeded |= any(header.get("seeded") is not False for header, _ in opened)
         return [sections for _, sections in opened]
 
-    def step(self, weights: bytes, noise: Sequence[bytes]) -> bytes:
+    def step(
+        self, weights: bytes, noise: Sequence[bytes], progress: Progress | None = None
+    ) -> bytes:
         """The encrypted, noised gradient sum of one step; the same if asked again.
+
+        A round whose ciphertexts are refreshed goes on from the last refresh that the checkpoint
+        has, if it is asked for with the same messages.
 
         Parameters
         ----------
@@ -209,6 +215,8 @@ class Evaluator:
             The key holder's message.
         noise : sequence of bytes
             One message of every owner, for this very run and step.
+        progress : callable, optional
+            Told the number of steps and refreshes of a round that have been done since.
 
         Returns
         -------
@@ -241,7 +249,8 @@ class Evaluator:
             raise PlanMismatch("the weights name an entry that the plan's tables lack.")
         noises = self._noises(noise)
         if self.plan.rounds:
-            total = self._worker.round(self._shards, sections, noises)
+            course = RoundCourse(self._backend, self._checkpoint, digest, request, bound, progress)
+            total = self._worker.round(self._shards, sections, noises, course)
         else:
             total = self._sums(tuple(indices), tuple(map(bytes, sections))).merged()
             total = self._backend.add(total, *noises)

@@ -247,7 +247,7 @@ class KeyHolder:
         """The message of the weights at the next point, which is certified first."""
         used, model, point = self.plan.encryption, self._course.model, self._course.optimizer.point
         digest, step, certified = self.plan.digest, self._course.step, model.certify(point)
-        packed, top = model.weights(point, certified), len(used.primes) - 2
+        packed, top = model.weights(point, certified), used.top_level
         sections = [encryptor.encrypt(slots, used.scale, top) for slots in packed]
         bound = {"run": self.run, "step": step, "indices": certified.indices}
         data = messages.pack("weights", digest, sections, **bound)

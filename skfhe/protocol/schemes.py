@@ -3,25 +3,35 @@
 from __future__ import annotations
 
 from ..crypto.backend import Scheme
-from ..crypto.parameters import Ring
+from ..exceptions import PlanMismatch
 from ..plan import TrainingPlan
+from ..planning.rings import ring_of
 
 
-def plan_scheme(plan: TrainingPlan, backend: str = "tenseal") -> Scheme:
+def plan_scheme(plan: TrainingPlan, backend: str | None = None) -> Scheme:
     """The scheme for a plan's ring, whose security is checked again.
 
     Parameters
     ----------
     plan : TrainingPlan
         Names the ring.
-    backend : {"tenseal", "simulated"}, default="tenseal"
-        "simulated" encrypts nothing.
+    backend : {"tenseal", "simulated", "openfhe"}, optional
+        "simulated" encrypts nothing. By default "openfhe" where ciphertexts are refreshed, which
+        no other can, and "tenseal" elsewhere, which openfhe is no match for.
     """
-    ring = Ring(plan.encryption.poly_modulus_degree, plan.encryption.primes)
+    ring = ring_of(plan.encryption)
+    able = "tenseal" if ring.refreshing is None else "openfhe"
+    backend = backend or able
     if backend == "simulated":
         from ..crypto.simulated import SimulatedScheme
 
         return SimulatedScheme(ring)
+    if backend != able:
+        raise PlanMismatch(f"this plan is one for backend={able!r}, got {backend!r}.")
+    if backend == "openfhe":
+        from ..crypto.openfhe import OpenFHEScheme
+
+        return OpenFHEScheme(ring)
     from ..crypto.tenseal import TensealScheme
 
     return TensealScheme(ring)

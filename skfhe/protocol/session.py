@@ -28,6 +28,7 @@ from .key_holder import KeyHolder
 from .mapping import n_workers
 from .outcome import Released, RunStatus, unpack_outcome
 from .places import StoredMessage, read
+from .round_course import Progress
 
 
 @dataclass
@@ -307,13 +308,12 @@ def train(
     """
     plan, status = key_holder.plan, key_holder.status()
     with costs.phase("steps"):
-        steps = range(status.step, status.n_steps)
-        for step in _progress(steps, plan.problem.n_samples, verbose):
+        for step, progress in _progress(range(status.step, status.n_steps), plan, verbose):
             # Outside the clock: how long the noise takes to draw depends on the noise.
             noise = noise_of(step)
             start = time.perf_counter()
             weights = key_holder.weights()
-            reply = evaluator.step(weights, noise)
+            reply = evaluator.step(weights, noise, progress)
             key_holder.release(reply)
             costs.step_bytes = len(weights) + sum(map(len, noise)) + len(reply)
             costs.step_seconds.append(time.perf_counter() - start)
@@ -331,10 +331,12 @@ def _scratch(n_jobs: int | None) -> Iterator[str | None]:
         yield folder
 
 
-def _progress(steps: range, n_samples: int, verbose: int) -> Iterator[int]:
-    """The steps, with a progress bar in rows per second if wanted."""
+def _progress(
+    steps: range, plan: TrainingPlan, verbose: int
+) -> Iterator[tuple[int, Progress | None]]:
+    """The steps, with a progress bar if wanted: of rows, or of what a round tells of itself."""
     if not verbose:
-        yield from steps
+        yield from ((step, None) for step in steps)
         return
     from tqdm import TqdmWarning
 
@@ -343,7 +345,14 @@ def _progress(steps: range, n_samples: int, verbose: int) -> Iterator[int]:
         warnings.simplefilter("ignore", TqdmWarning)
         from tqdm.auto import tqdm
 
+    rounds = plan.rounds
+    if rounds:
+        total = len(steps) * (rounds.steps + len(rounds.refreshes))
+        with tqdm(total=total, unit="step", desc="steps") as bar:
+            yield from ((step, bar.update) for step in steps)
+        return
+    n_samples = plan.problem.n_samples
     with tqdm(total=len(steps) * n_samples, unit="row", unit_scale=True, desc="steps") as bar:
         for step in steps:
-            yield step
+            yield step, None
             bar.update(n_samples)

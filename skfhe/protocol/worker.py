@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..circuits.arithmetic import Arithmetic
+from ..circuits.levelled import Course
 from ..circuits.paired import RowProducts, pays
 from ..circuits.running import RunningSums
 from ..crypto.backend import Ciphertext, Loader
@@ -44,7 +45,7 @@ class Worker:
         self._arithmetic = Arithmetic(backend, used.waterline, used.merge_level)
         self._model = model_of(plan)
         # Scale and level of the weights.
-        self._fresh = used.scale, len(used.primes) - 2
+        self._fresh = used.scale, used.top_level
         self._kept: dict[_Place, Any] = {}
         self._room = cache_bytes // _loaded_bytes(plan, self._model)
         self._steps = plan.optimizer.max_iter
@@ -114,7 +115,11 @@ class Worker:
         return self._own[1]
 
     def round(
-        self, shards: Sequence[Shard], weights: Sequence[bytes], noises: Sequence[Ciphertext]
+        self,
+        shards: Sequence[Shard],
+        weights: Sequence[bytes],
+        noises: Sequence[Ciphertext],
+        course: Course,
     ) -> Ciphertext:
         """A whole round of steps over all shards.
 
@@ -126,10 +131,12 @@ class Worker:
             The encrypted weights that it starts from; none for zeros.
         noises : sequence of Ciphertext
             All owners' noise, for every step.
+        course : Course
+            What is told of the way.
         """
         loaded = [self._backend.load_fresh(section, *self._fresh) for section in weights]
         chunks = map(self.chunk, shards)
-        return self._model.round(self._arithmetic, chunks, loaded, noises)
+        return self._model.round(self._arithmetic, chunks, loaded, noises, course)
 
     def empty(self, indices: Sequence[int], weights: Sequence[bytes]) -> RunningSums:
         """Sums over nothing yet, for the totals of others."""

@@ -195,6 +195,9 @@ class TensealEvaluator:
         moved.scale = odd.scale = 2 * a.scale
         return moved, odd
 
+    def refresh(self, a: seal.Ciphertext) -> seal.Ciphertext:
+        raise ValueError("SEAL cannot refresh ciphertexts; use the backend 'openfhe'.")
+
     def merge(
         self, a: seal.Ciphertext, b: seal.Ciphertext, power: int, element: int
     ) -> seal.Ciphertext:

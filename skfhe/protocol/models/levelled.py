@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...circuits.arithmetic import Arithmetic
-from ...circuits.levelled import LevelledChunk, LevelledSteps
+from ...circuits.levelled import Course, LevelledChunk, LevelledSteps
 from ...circuits.polynomial import FactoredPolynomial
+from ...circuits.segments import point_factors, segments
 from ...crypto.backend import Ciphertext
+from ...exceptions import PlanMismatch
 from ...plan import TrainingPlan
-from ...planning.levelled import point_factors
 from ...privacy.frame import Frame
 from ...privacy.sensitivity import row_norm
 from .base import Certified, NoiseForm, ReleaseForm
@@ -32,7 +33,7 @@ class LevelledModel(LinearRows):
     def __init__(self, plan: TrainingPlan):
         super().__init__(plan)
         used, rounds, copies = plan.encryption, plan.rounds, 1 + bool(plan.problem.class_weight)
-        top = len(used.primes) - 2
+        top = used.top_level
         self.sections = (
             (used.scale, top),
             *[(used.row_scale, top)] * (self.layout.groups * copies),
@@ -41,14 +42,19 @@ class LevelledModel(LinearRows):
         self.tables = 1, 1
         (approximation,) = plan.certificate.polynomials
         self._factored = FactoredPolynomial.of(approximation, 1.0)
-        self._factors = point_factors(rounds.points, approximation, plan.problem, self.layout)
+        n_samples = plan.problem.n_samples
+        factors = point_factors(rounds.points, approximation, n_samples, self.layout)
+        try:
+            self._segments = segments(factors, rounds.refreshes)
+        except ValueError as error:
+            raise PlanMismatch(f"this plan's steps cannot be refreshed: {error}") from None
         # The last gradient's noise is on all coefficients, since all are decrypted.
         *before, last = zip(
             rounds.noise_units, rounds.noise_scales, rounds.noise_levels, strict=True
         )
         positions = self.layout.item_positions
         self.noise = (*(NoiseForm(*one, positions) for one in before), NoiseForm(*last))
-        scale = used.output_scale / abs(self._factors[-1][-1])
+        scale = used.output_scale / abs(self._segments[-1].points[-1][-1])
         reach = rounds.reaches[-1] / row_norm(plan.problem.intercept_column)
         start = plan.optimizer.weight_norm if plan.visits > 1 else 0.0
         self.release = ReleaseForm(scale, 2 * (reach + start) * scale, used.noise_units)
@@ -64,11 +70,21 @@ class LevelledModel(LinearRows):
         chunks: Iterable[LevelledChunk],
         weights: Sequence[Ciphertext],
         noises: Sequence[Ciphertext],
+        course: Course | None = None,
     ) -> Ciphertext:
         """What a round moves the weights by, noised."""
-        levels = self._plan.rounds.noise_levels
-        steps = LevelledSteps(arithmetic, self.layout, self._factored, self._factors, levels)
-        return steps.run([*chunks], weights, noises)
+        rounds = self._plan.rounds
+        steps = LevelledSteps(
+            arithmetic,
+            self.layout,
+            self._factored,
+            self._segments,
+            rounds.noise_levels,
+            rounds.lift_triples,
+        )
+        moved = steps.run([*chunks], weights, noises, course)
+        # Levels that are left are of no use to the key holder.
+        return arithmetic.backend.switch_to(moved, 0)
 
     def certify(self, point: NDArray) -> Certified:
         certificate = self._plan.certificate

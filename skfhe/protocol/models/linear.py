@@ -80,7 +80,7 @@ class LinearModel(LinearRows):
         used, groups = plan.encryption, self.layout.groups
         self.sections = (
             (used.scale, used.label_level),
-            *[(used.row_scale, len(used.primes) - 2)] * groups,
+            *[(used.row_scale, used.top_level)] * groups,
             *[(used.row_scale, used.product_level)] * (groups if plan.problem.class_weight else 0),
         )
         self.n_weights = self.layout.groups

@@ -69,7 +69,7 @@ class NetworkModel:
         self.sections = (
             *[(used.scale, used.label_level)] * plan.problem.n_outputs,
             (used.scale, used.presence_level),
-            *[(used.row_scale, len(used.primes) - 2)] * rows.groups,
+            *[(used.row_scale, used.top_level)] * rows.groups,
         )
         self.n_weights = self.layout.n_weights
         self.tables = len(plan.certificate.polynomials), len(plan.certificate.contributions)
