@@ -359,6 +359,8 @@ class Prediction:
         Sizes of the evaluation keys, the encrypted data, one step's messages; peak memory.
     key_switches : dict of int to int
         Key switches per step, by level.
+    visited_seconds : float
+        Where ciphertexts are refreshed: all steps with a visit to the key holder each instead.
     """
 
     seconds_per_step: float
@@ -369,3 +371,4 @@ class Prediction:
     step_bytes: int
     memory_bytes: int
     key_switches: dict[int, int] = field(hash=False)
+    visited_seconds: float = field(default=0.0, metadata=LATER)

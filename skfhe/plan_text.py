@@ -65,7 +65,9 @@ def _rounds(plan: TrainingPlan) -> str:
         "plain": f"{rounds.steps} steps of {plan.optimizer.learning_rate:.4g}",
     }[rounds.certificate]
     if plan.visits == 1:
-        return f"{how}, by the evaluator alone"
+        refreshes = 2 * len(rounds.refreshes)
+        alone = f", which bootstraps {refreshes} times" if refreshes else ""
+        return f"{how}, by the evaluator alone{alone}"
     norm = plan.optimizer.weight_norm
     return f"{plan.visits} rounds of {how}, weights within {norm:.4g} between them"
 
@@ -184,6 +186,21 @@ def _encryption(plan: TrainingPlan) -> list[tuple[str, str]]:
     ]
 
 
+def _instead(plan: TrainingPlan) -> list[tuple[str, str]]:
+    """What visits to the key holder would save, where ciphertexts are refreshed."""
+    cost, steps = plan.prediction, plan.optimizer.max_iter
+    if not cost.visited_seconds:
+        return []
+    share = cost.seconds_per_step * steps / cost.visited_seconds
+    return [
+        (
+            "protocol='interactive'",
+            f"{steps} steps in {cost.visited_seconds:.2g} s, {share:.0f} times faster, for a key "
+            "holder who answers at every step and may see every noised gradient sum",
+        )
+    ]
+
+
 def _prediction(plan: TrainingPlan) -> list[tuple[str, str]]:
     cost = plan.prediction
     megabytes = [
@@ -203,4 +220,5 @@ def _prediction(plan: TrainingPlan) -> list[tuple[str, str]]:
         ),
         ("megabytes", ", ".join(megabytes)),
         ("key switches", f"{sum(cost.key_switches.values())} per step"),
+        *_instead(plan),
     ]

@@ -25,7 +25,7 @@ from ..packing import Layout
 from .arithmetic import Arithmetic, merge_all, projected, split_all
 from .logistic import residuals
 from .polynomial import FactoredPolynomial, evaluate
-from .refreshing import refreshed_twice
+from .refreshing import refreshed
 from .segments import Segment
 
 # Rows are copied to a lower level whenever a step is so many below them.
@@ -82,7 +82,7 @@ class LevelledSteps:
     levels : sequence of int
         What the gradients 0, ..., k - 1 are rescaled to.
     lifts : sequence of tuple of int
-        For every refresh: what `refreshed_twice` multiplies by.
+        For every refresh: what `refreshed` multiplies by.
     """
 
     def __init__(
@@ -125,10 +125,10 @@ class LevelledSteps:
         course = course or Course()
         index, sources = 0, list[Ciphertext]()
         if (kept := course.kept()) is not None:
-            index, refreshed = kept
+            index, carried = kept
             if index >= len(self._segments) or self._levels[0] > self._backend.ring.top_level:
                 raise ValueError("what was kept of a round is not of its steps.")
-            sources = self._apart(refreshed, self._segments[index])
+            sources = self._apart(carried, self._segments[index])
         while True:
             segment = self._segments[index]
             self._take(segment, sources, chunks, start, noises, course)
@@ -136,9 +136,9 @@ class LevelledSteps:
             if index == len(self._segments):
                 return self.combined(sources, segment.points[-1])
             packed = self._together(sources, self._segments[index])
-            refreshed = refreshed_twice(self._backend, packed, self._lifts[index - 1])
-            course.refreshed(index, self._segments[index].first, refreshed)
-            sources = self._apart(refreshed, self._segments[index])
+            carried = refreshed(self._backend, packed, self._lifts[index - 1])
+            course.refreshed(index, self._segments[index].first, carried)
+            sources = self._apart(carried, self._segments[index])
 
     def _take(
         self,
@@ -205,12 +205,12 @@ class LevelledSteps:
             first = backend.add(first, backend.multiply_monomial(other, self._beside[0]))
         return first
 
-    def _apart(self, refreshed: Ciphertext, segment: Segment) -> list[Ciphertext]:
+    def _apart(self, carried: Ciphertext, segment: Segment) -> list[Ciphertext]:
         """The carried vectors again, at the level of refreshed ciphertexts."""
         backend = self._backend
         if len(segment.carried) == 1:
-            return [refreshed]
-        first, second = backend.split(refreshed, *self._beside)
+            return [carried]
+        first, second = backend.split(carried, *self._beside)
         ratio = abs(segment.carried[1][-1] / segment.carried[0][-1])
         return [first, backend.scaled(second, ratio)]
 

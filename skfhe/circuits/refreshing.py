@@ -13,9 +13,7 @@ from __future__ import annotations
 from ..crypto.backend import Ciphertext, Evaluator
 
 
-def refreshed_twice(
-    backend: Evaluator, message: Ciphertext, lifts: tuple[int, int, int]
-) -> Ciphertext:
+def refreshed(backend: Evaluator, message: Ciphertext, lifts: tuple[int, int, int]) -> Ciphertext:
     """A message, one level below what a refresh gives.
 
     Parameters
@@ -25,8 +23,8 @@ def refreshed_twice(
     message : Ciphertext
         At level one or above.
     lifts : tuple of int
-        What the message is multiplied by; its error on top of that; and the difference, before it
-        is divided by the last prime of its level.
+        What the message is multiplied by; its error on top of that; and the difference,
+        before it is divided by the last prime of its level.
     """
     first, second, last = (float(lift) for lift in lifts)
     lifted = backend.multiply_constant(message, 1.0, first)

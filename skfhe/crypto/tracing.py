@@ -93,6 +93,8 @@ class TracingEvaluator:
         The ring to trace in.
     follow_errors : bool, default=True
         Whether to follow errors; counting alone is faster.
+    refreshed : float, default=inf
+        Bound of refreshed messages' slots, where one is proved.
 
     Attributes
     ----------
@@ -101,10 +103,11 @@ class TracingEvaluator:
         "key_switch", "rescale" and "add".
     """
 
-    def __init__(self, ring: Ring, follow_errors: bool = True):
+    def __init__(self, ring: Ring, follow_errors: bool = True, refreshed: float = math.inf):
         self.ring = ring
         self.counts: Counter[tuple[str, int]] = Counter()
         self._follow = follow_errors
+        self._refreshed = refreshed
         self._sources = 0
 
     def fresh(
@@ -312,7 +315,10 @@ class TracingEvaluator:
         self.counts["refresh", a.level] += 1
         kept = math.sqrt(2 * refreshing.slots)
         error = self._source_of(errors.refresh_error(self.ring) * kept / a.scale)
-        return self._checked(replace(a, level=refreshing.level, rounding=a.rounding | error))
+        message = np.minimum(np.asarray(a.bound), self._refreshed)
+        return self._checked(
+            replace(a, level=refreshing.level, message=message, rounding=a.rounding | error)
+        )
 
     def split(self, a: Traced, power: int, element: int) -> tuple[Traced, Traced]:
         self.counts["multiply_plain", a.level] += 1

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import dataclass
 
 from ..crypto.parameters import Ring
 from ..plan import Prediction, Problem
+from . import refreshing_cost
+from .traffic import Traffic
 
 # Python with scikit-learn, SEAL and its memory pool, before any row is read.
 _PROCESS_BYTES = 300_000_000
@@ -35,51 +36,12 @@ def message_milliseconds(ring: Ring, level: int) -> float:
     return (1.3 + 0.85 * (level + 1)) * _relative(ring)
 
 
-# OpenFHE 1.6.1 on one core at N = 65536: a key switch of d digits of s primes on k primes
-# transforms d (k + s) polynomials; a refresh is in units of the key switches that it has at the
-# top of the chain; everything else is linear in k.
-_HYBRID_LINEAR = {"multiply": 1.1, "multiply_plain": 0.6, "add": 0.4, "rescale": 3.2}
-_HYBRID_SWITCH, _HYBRID_START, _REFRESH_SWITCHES = 4.4, 25.0, 34.0
-
-
-def _hybrid_milliseconds(ring: Ring, name: str, level: int) -> float:
-    """Milliseconds of one operation where digits have several primes."""
-    if name == "refresh":
-        return _REFRESH_SWITCHES * _hybrid_milliseconds(ring, "key_switch", ring.n_data - 1)
-    if name == "key_switch":
-        transformed = len(ring.digits(level)) * (level + 1 + ring.n_special)
-        return _HYBRID_START + _HYBRID_SWITCH * transformed
-    return _HYBRID_LINEAR[name] * (level + 1)
-
-
 def evaluation_milliseconds(ring: Ring, counts: Counter[tuple[str, int]]) -> float:
     """Milliseconds of traced operations."""
-    if ring.digit_primes > 1:
-        return sum(_hybrid_milliseconds(ring, *key) * n for key, n in counts.items())
+    if ring.refreshing is not None:
+        return refreshing_cost.milliseconds(ring, counts)
     total = sum(operation_milliseconds(name, level) * n for (name, level), n in counts.items())
     return total * _relative(ring)
-
-
-@dataclass(frozen=True)
-class Traffic:
-    """How many keys and ciphertexts a layout needs.
-
-    Attributes
-    ----------
-    keys : int
-        Evaluation keys: one per Galois element, and one to relinearise with.
-    weights : int
-        Ciphertexts of one step's weights.
-    rows : int
-        Ciphertexts of all rows.
-    own : int, default=0
-        Chunks of rows whose own products are kept (`skfhe.circuits.paired`).
-    """
-
-    keys: int
-    weights: int
-    rows: int
-    own: int = 0
 
 
 def step_milliseconds(ring: Ring, traffic: Traffic, counts: Counter[tuple[str, int]]) -> float:
@@ -104,6 +66,8 @@ def predict(
     for every data prime. Bytes are counted before compression. Weighted rows are sent a second
     time, at the low level.
     """
+    if ring.refreshing is not None:
+        return refreshing_cost.predict(ring, traffic, counts, problem)
     polynomial = 8 * ring.poly_modulus_degree
     data_primes = ring.top_level + 1
     sent_primes = data_primes + (low_level + 1 if problem.class_weight else 0)

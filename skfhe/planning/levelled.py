@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
+from itertools import chain as joined
 
 from ..approximation import PolynomialApproximation
 from ..circuits.arithmetic import Arithmetic
@@ -117,7 +118,7 @@ class Levelled:
     refreshes : tuple of int
         As in `skfhe.plan.Rounds`.
     lifts : tuple of tuple of int
-        Of every refresh, as `refreshed_twice` takes them.
+        Of every refresh, as `skfhe.circuits.refreshing` takes them.
     """
 
     task: Task
@@ -173,7 +174,11 @@ class Levelled:
         DepthExceeded
             If the circuit does not fit.
         """
-        tracer = TracingEvaluator(self.ring, follow_errors=False)
+        norms = joined.from_iterable(self.task.schedule.carried_norms)
+        # A slot is a sum of all coefficients times roots of unity.
+        longest = abs(self.factored.alpha) * max(norms, default=math.inf)
+        bound = 2 * longest * math.sqrt(2 * self.task.problem.n_columns)
+        tracer = TracingEvaluator(self.ring, follow_errors=False, refreshed=bound)
         layout, top = self.layout, self.ring.top_level
 
         def fresh(bits: float) -> Traced:

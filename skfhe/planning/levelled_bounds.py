@@ -66,11 +66,12 @@ def _beside_carried(one: Levelled, step: int) -> list[float]:
     """The same of what a refresh before a step carries."""
     index, ring = one.refreshes.index(step), one.ring
     # The first refresh's, grown with the message since.
-    grown = math.prod(one.lifts[index][1:]) / ring.primes[ring.top_level]
+    _, second, last = one.lifts[index]
+    since = second * last / ring.primes[ring.top_level]
     after = math.hypot(
         errors.rescale_error(ring),
         errors.key_switch_error(ring, ring.top_level),
-        errors.refresh_remains(ring) * grown,
+        errors.refresh_remains(ring) * since,
     )
     return [after / scale for scale in one.carried_scales(index + 1)]
 
@@ -118,9 +119,9 @@ def refresh_kick(one: Levelled, point: int) -> Kick:
     Refreshed vectors are u + e with e = (what varies) + (what the sine does); they are carried on
     as later vectors' sources, so that e reaches a point by the products of their factors. What
     varies is as large for every coefficient: the second refresh's error, a multiple of q_0 over
-    scale and both lifts; the roundings of u itself; and those of bringing it to its scale and
-    taking it apart. The second sine shortens no coordinate of the first one's error by more than
-    the share of it that its distortion is, and those errors are largest, next to u, where u is.
+    scale and lifts; the roundings of u itself; and those of bringing it to its scale and taking it
+    apart. The second sine shortens no coordinate of the first one's error by more than the share
+    of it that its distortion is, and next to u that error is largest where u is.
     """
     reaching = np.zeros((0, 0))
     deviations: list[float] = []

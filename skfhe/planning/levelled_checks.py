@@ -119,7 +119,8 @@ def _refreshed_within(plan: TrainingPlan, reaches: tuple[float, ...], setting: S
     norms = carried_norms(rounds.certificate, approximation, points, reaches, setting)
     alpha = abs(FactoredPolynomial.of(approximation, 1.0).alpha)
     share = REFRESHED_SHARE * used.primes[0] * (1 + _ROUNDING)
-    if any(lift * largest_error(ring_of(used)) > share for _, lift, _ in rounds.lift_triples):
+    error = largest_error(ring_of(used))
+    if any(second * error > share for _, second, _ in rounds.lift_triples):
         return False
     carrying = segments(rows, rounds.refreshes)[1:]
     for one, (lift, _, _) in zip(carrying, rounds.lift_triples, strict=True):

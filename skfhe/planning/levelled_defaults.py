@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from ..plan import Preparation, Problem
@@ -16,6 +17,9 @@ WEIGHT_NORM = 6.0
 # The most that eigenvalues may differ by for the semi-iteration to follow them alike: for rows as
 # they are, for centred ones, and where another round goes on.
 MOST_TRAVEL, CENTRED_TRAVEL, ROUNDS_TRAVEL = 60.0, 15.0, 2.0
+# How far weights may get along flat directions, in as many steps as a run that refreshes has: a
+# dozen without get as far.
+MOST_WAY, CENTRED_WAY = 300.0, 150.0
 _RADIUS = 0.85
 
 
@@ -41,8 +45,8 @@ class Terms:
         As in `skfhe.plan.Optimizer`.
     kind : str
         Of the polynomial.
-    most_travel : float
-        Limit of what a round of Chebyshev's steps follows.
+    most_travel, farthest : float
+        Limits of what a round of Chebyshev's steps follows, and of where it gets to.
     """
 
     problem: Problem
@@ -55,6 +59,7 @@ class Terms:
     weight_norm: float
     kind: str
     most_travel: float
+    farthest: float
 
     def steps_of(self, max_iter: int) -> int:
         """Steps of a round, of so many in all."""
@@ -101,6 +106,7 @@ def resolve(request: Request, n_samples: int, n_features: int, n_classes: int) -
         weight_norm=or_automatic(request.weight_norm, WEIGHT_NORM),
         kind="monotone" if request.approximation == "auto" else request.approximation,
         most_travel=ROUNDS_TRAVEL if steps else CENTRED_TRAVEL if shares else MOST_TRAVEL,
+        farthest=math.inf if not request.refresh else CENTRED_WAY if shares else MOST_WAY,
     )
 
 

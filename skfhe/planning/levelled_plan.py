@@ -20,6 +20,7 @@ from .levelled_defaults import MOST_STEPS, Terms, resolve
 from .preparation import flooding, prepared_statistics, whole_units
 from .requirement import PRODUCT_LEVEL
 from .schedule import ERROR_ROOM, MARGIN_ROOM, ROW_ROOM, Schedule, Setting, n_others
+from .traffic import Traffic
 
 # Errors of encryption may enlarge the sensitivity by so much in all; noise is drawn for less.
 _SENSITIVITY_ROOM = 1.1
@@ -129,7 +130,7 @@ class Asked:
         norm, k = row_norm(terms.problem.intercept_column), terms.steps_of(steps)
         if terms.learning_rate is None:
             if self.request.degree == 1:
-                return schedule.semi_iteration(k, terms.most_travel, setting, norm)
+                return schedule.semi_iteration(k, terms.most_travel, setting, norm, terms.farthest)
             return schedule.accelerated(self.request.degree, terms.kind, k, setting, norm)
         rate, momentum = terms.learning_rate, terms.momentum
         if self.request.degree == 1:
@@ -316,7 +317,7 @@ def _encryption(choice: Choice, rounds: Rounds) -> Encryption:
 
 def _prediction(choice: Choice, problem: Problem, task: Task):
     layout = choice.levelled.layout
-    traffic = cost.Traffic(
+    traffic = Traffic(
         len(layout.elements) + 1,
         layout.groups if task.fresh else 0,
         layout.groups * layout.chunks,

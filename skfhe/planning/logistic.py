@@ -17,7 +17,6 @@ from ..crypto.parameters import MAX_MODULUS_BITS, Ring
 from ..crypto.tracing import TracingEvaluator
 from ..exceptions import DepthExceeded
 from ..packing import Layout, layouts
-from .cost import Traffic
 from .encryption import ROW_BITS_SAVED, ideal_ring, last_primes
 from .logistic_bounds import (
     LogisticRequirement,
@@ -28,6 +27,7 @@ from .logistic_bounds import (
     trace_core,
 )
 from .requirement import PRODUCT_LEVEL, Bounds, Candidate, Circuit
+from .traffic import Traffic
 
 _MIN_SPECIAL_BITS = 30
 _MIN_SMALL_BITS = 22

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from ..circuits.paired import pays
 from ..crypto.parameters import MAX_MODULUS_BITS
 from ..packing import Layout, NetworkLayout
-from .cost import Traffic
 from .encryption import ROW_BITS_SAVED, ideal_ring, last_primes
 from .network_bounds import NetworkRequirement, count_step, error_bounds, sum_scale, trace_chunk
 from .requirement import Bounds, Candidate, Circuit
+from .traffic import Traffic
 
 _MIN_SPECIAL_BITS = 40
 # How many layouts are worth tracing, of those that an estimate finds cheapest.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from numbers import Integral
 
 from ..crypto.parameters import CKKSParameters
@@ -43,6 +44,14 @@ def _checked_counts(
             "must add noise."
         )
     return tuple(map(int, (n_samples, n_features, n_classes, n_owners, n_colluding)))
+
+
+def _visited_seconds(request: Request, counts: tuple[int, ...], steps: int) -> float:
+    """What as many steps with a visit to the key holder each would take."""
+    visited = replace(request, steps_per_round=1, refresh=False, max_iter=steps, solver="steps")
+    *shape, n_owners, n_colluding = counts
+    plan = make_plan(visited, *shape, n_owners=n_owners, n_colluding=n_colluding)
+    return plan.prediction.seconds_per_step * steps
 
 
 def make_plan(
@@ -87,7 +96,11 @@ def make_plan(
                 "context must be 'auto' where the evaluator takes several steps alone: the plan "
                 "chooses a prime for every product."
             )
-        return make_levelled_plan(request, counts, MAX_ERROR, request.delta * FAILURE_SHARE)
+        plan = make_levelled_plan(request, counts, MAX_ERROR, request.delta * FAILURE_SHARE)
+        if not request.refresh:
+            return plan
+        seconds = _visited_seconds(request, counts, plan.optimizer.max_iter)
+        return replace(plan, prediction=replace(plan.prediction, visited_seconds=seconds))
     resolve = network_defaults.resolve if of_network else defaults.resolve
     problem, recipe, optimizer, network = resolve(request, n_samples, n_features, n_classes)
     spare = request.delta * (1 - accounting.DELTA_SHARE)

@@ -2,10 +2,10 @@ r"""Scales and refreshes for rounds whose steps are more than any modulus holds.
 
 Primes are given (`skfhe.planning.rings`), so scales are fitted to them: a step's gradient is
 rescaled until its noise can be encoded exactly, and must then still be above what its roundings
-call for. Refreshes come as late as levels allow, and are double (`skfhe.circuits.refreshing`): the
-first lift brings the largest message that the certificate admits to a share of 2^-10 of the base
-prime, the second does the same with the largest error, and the last sets the scale of what
-follows.
+call for. Refreshes come as late as levels allow, each with one of its error
+(`skfhe.circuits.refreshing`): the first lift brings the largest message that the certificate
+admits to a small share of the base prime, the second does the same with the largest error, and
+the last sets the scale of what follows.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ class _Search:
             prime = self._ring.primes[self._ring.top_level]
             landed = point.bits + math.log2(max(1, math.prod(triple)) / prime)
             fresh = _Place(self._ring.top_level - 1, landed + self._n_carried(step) - 1)
-            following = self._segment(step, fresh) if min(triple) >= 1 else []
+            following = self._segment(step, fresh) if math.prod(triple) >= 1 else []
             if len(following) > len(best[1]):
                 best = triple, following
             if len(following) == min(self._most, self._steps - step):

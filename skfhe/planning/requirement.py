@@ -15,7 +15,7 @@ from ..crypto import errors
 from ..crypto.parameters import Ring
 from ..crypto.tracing import TracingEvaluator
 from ..plan import Problem
-from .cost import Traffic
+from .traffic import Traffic
 
 PRODUCT_LEVEL = 1
 

@@ -19,7 +19,7 @@ _SINE_LEVELS = 11
 _LEVEL_BUDGET = (2, 2)
 # Data primes, and how many of them a digit of key switching has: more levels between refreshes
 # make every key switch dearer. All are within the modulus that is secure.
-_CHAINS = ((18, 4), (20, 4), (22, 3))
+_CHAINS = ((20, 4), (21, 4))
 
 
 def refreshing_rings(slots: int) -> list[Ring]:

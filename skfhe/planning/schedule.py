@@ -190,9 +190,16 @@ def of_lines(points: Points, setting: Setting, row_norm: float) -> Schedule | No
 
 
 def semi_iteration(
-    steps: int, most_travel: float, setting: Setting, row_norm: float
+    steps: int,
+    most_travel: float,
+    setting: Setting,
+    row_norm: float,
+    farthest: float = math.inf,
 ) -> Schedule | None:
-    """Chebyshev's steps, as far as noise hardly shows in their certificate; None if it would."""
+    """Chebyshev's steps, as far as noise hardly shows in their certificate; None if it would.
+
+    Nor do they go farther, where the loss is flat, than `farthest`.
+    """
     quiet = Setting(
         setting.row_norm,
         Noise(0.0, setting.noise.n_coordinates, setting.noise.probability),
@@ -209,7 +216,8 @@ def semi_iteration(
 
     def quiet_enough(travel: float) -> bool:
         points = trajectory.semi_iteration(steps, largest, travel)
-        return reach(points, setting) <= _NOISE_ALLOWANCE * reach(points, quiet)
+        near = sum(points[-1]) <= farthest
+        return near and reach(points, setting) <= _NOISE_ALLOWANCE * reach(points, quiet)
 
     travel = _largest(quiet_enough, _LEAST_TRAVEL, most_travel)
     if travel is None:
