@@ -12,10 +12,11 @@ import pytest
 
 from skfhe import DataOwner, EncryptedDPLogisticRegression, Evaluator, KeyHolder
 from skfhe.crypto.embedding import coefficients_to_slots
-from skfhe.crypto.parameters import MAX_MODULUS_BITS, Ring
+from skfhe.crypto.parameters import MAX_MODULUS_BITS
 from skfhe.crypto.simulated import SimulatedEncryptor, SimulatedScheme
 from skfhe.exceptions import KeyBurned
 from skfhe.packing import Layout
+from skfhe.planning import rings
 from skfhe.privacy import accounting
 from skfhe.privacy.sensitivity import RELATION_FACTOR, row_norm
 from skfhe.protocol import messages
@@ -51,7 +52,7 @@ def layout_of(plan):
 
 
 def ring_of(plan):
-    return Ring(plan.encryption.poly_modulus_degree, plan.encryption.primes)
+    return rings.ring_of(plan.encryption)
 
 
 def scheme_of(plan, backend="tenseal", errors=False):

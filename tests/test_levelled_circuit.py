@@ -60,20 +60,20 @@ class Bench:
     def load(self, slots, scale, level):
         return self.backend.load(self.encryptor.encrypt(slots, scale, level))
 
-    def run(self, start=None, noises=None):
+    def run(self, start=None, noises=None, course=None):
         """What a round moves the weights by."""
         used, size = self.plan.encryption, self.plan.encryption.poly_modulus_degree
         weights = []
         if start is not None:
             slots = self.model.weights(start[:, None], self.model.certify(None))
-            weights = [self.load(one, used.scale, len(used.primes) - 2) for one in slots]
+            weights = [self.load(one, used.scale, used.top_level) for one in slots]
         zero = np.zeros(size, dtype=np.int64)
         encrypted = []
         for form, noise in zip(self.model.noise, noises or [zero] * 99, strict=False):
             message = self.encryptor.encrypt_integers(noise, form.scale, form.level)
             encrypted.append(self.backend.load(message))
         arithmetic = Arithmetic(self.backend, used.waterline)
-        result = self.model.round(arithmetic, self.chunks, weights, encrypted)
+        result = self.model.round(arithmetic, self.chunks, weights, encrypted, course)
         scale = self.model.release.scale
         values = self.keys.decrypt(self.backend.save(result), 0, scale)
         return values / scale

@@ -134,15 +134,10 @@ def _refreshed_within(plan: TrainingPlan, reaches: tuple[float, ...], setting: S
     return True
 
 
-def covered(plan: TrainingPlan) -> bool:
-    """Whether margins stay within reach, rows contribute at most S, and both come out of delta.
-
-    The certificate is computed anew, for the noise that the owners really add.
-    """
+def setting_of(plan: TrainingPlan) -> Setting:
+    """What a plan's certificate is for, with the noise that the owners really add."""
     rounds, certificate, guarantee = plan.rounds, plan.certificate, plan.guarantee
-    problem, (approximation,) = plan.problem, certificate.polynomials
-    n, norm = problem.n_samples, row_norm(problem.intercept_column)
-    factor = RELATION_FACTOR[certificate.neighboring]
+    problem, n = plan.problem, plan.problem.n_samples
     sums = output_norm(problem, plan.encryption, guarantee.n_owners)
     spreads = [
         guarantee.share(units) * math.sqrt(guarantee.n_owners) * sums / (scale * n)
@@ -152,12 +147,24 @@ def covered(plan: TrainingPlan) -> bool:
         multiplier=math.nan,
         n_coordinates=problem.n_columns,
         probability=rounds.probability / plan.visits,
-        error=ERROR_ROOM * factor / n,
+        error=ERROR_ROOM * RELATION_FACTOR[certificate.neighboring] / n,
         deviations=tuple(spreads),
         n_others=n_others(rounds.steps, problem) if plan.encryption.refresh_level else 0,
     )
     start = plan.optimizer.weight_norm if plan.visits > 1 else 0.0
-    setting = Setting(norm * (1 + certificate.row_slack), noise, start, certificate.margin_slack)
+    longest = row_norm(problem.intercept_column) * (1 + certificate.row_slack)
+    return Setting(longest, noise, start, certificate.margin_slack)
+
+
+def covered(plan: TrainingPlan) -> bool:
+    """Whether margins stay within reach, rows contribute at most S, and both come out of delta.
+
+    The certificate is computed anew, for the noise that the owners really add.
+    """
+    rounds, certificate, setting = plan.rounds, plan.certificate, setting_of(plan)
+    (approximation,) = certificate.polynomials
+    norm = row_norm(plan.problem.intercept_column)
+    factor = RELATION_FACTOR[certificate.neighboring]
     try:
         reaches = reaches_of(rounds.certificate, approximation, tuple(rounds.points), setting)
         contributions = contributions_of(approximation, rounds.reaches, norm)
