@@ -5,7 +5,7 @@ BIN = $(VENV)/bin
 JOBS ?= 2
 
 .PHONY: help demo notebooks test test-all test-versions test-openfhe lint docs bench bench-operations \
-	bench-ratios bench-roofline bench-training bench-search bench-audit bench-study bench-utility bench-networks bench-scale bench-noninteractive \
+	bench-ratios bench-roofline bench-training bench-search bench-audit bench-study bench-utility bench-networks bench-scale bench-noninteractive bench-bootstrapping \
 	peer-environments bench-peers clean
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/	/'
@@ -49,14 +49,18 @@ test-versions: $(VENV)/.installed  ## Run the tests with the oldest and the newe
 	$(BIN)/python tests/versions.py
 
 # OpenFHE has a wheel for CPython 3.10 alone; its environment has nothing to do with the others.
-test-openfhe: VERSIONS = 3.10
-test-openfhe:  ## Test the backend that refreshes, in an environment of Python 3.10
-	@if ! test -e .venv-openfhe310/.installed; then for python in $(PYTHONS); do \
-	  if $$python -m venv --clear .venv-openfhe310 >/dev/null 2>&1 \
-	    && .venv-openfhe310/bin/python -m pip install --quiet --editable '.[test,openfhe]'; \
-	  then touch .venv-openfhe310/.installed; break; else rm -rf .venv-openfhe310; fi; done; fi
-	@if test -e .venv-openfhe310/.installed; \
-	then OMP_NUM_THREADS=$(JOBS) .venv-openfhe310/bin/python -m pytest tests/test_openfhe.py -m ""; \
+OPENFHE = .venv-openfhe310
+.PHONY: openfhe-environment
+openfhe-environment: VERSIONS = 3.10
+openfhe-environment:
+	@if ! test -e $(OPENFHE)/.installed; then for python in $(PYTHONS); do \
+	  if $$python -m venv --clear $(OPENFHE) >/dev/null 2>&1 \
+	    && $(OPENFHE)/bin/python -m pip install --quiet --editable '.[test,openfhe]'; \
+	  then touch $(OPENFHE)/.installed; break; else rm -rf $(OPENFHE); fi; done; fi
+
+test-openfhe: openfhe-environment  ## Test the backend that bootstraps, in an environment of Python 3.10
+	@if test -e $(OPENFHE)/.installed; \
+	then OMP_NUM_THREADS=$(JOBS) $(OPENFHE)/bin/python -m pytest tests/test_openfhe.py -m ""; \
 	else echo "test-openfhe: skipped, there is no CPython 3.10 that OpenFHE can be installed for"; fi
 
 lint: $(VENV)/.installed-dev  ## Check style
@@ -123,6 +127,10 @@ bench-noninteractive: $(VENV)/.installed  ## Steps that nobody interrupts: accur
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/noninteractive.py --small
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/noninteractive.py --compare
 
+bench-bootstrapping: $(VENV)/.installed openfhe-environment  ## Bootstrapped training: accuracy, seconds, memory
+	@python=$(OPENFHE)/bin/python; test -e $(OPENFHE)/.installed || python=$(BIN)/python; \
+	OMP_NUM_THREADS=1 $$python benchmarks/bootstrapping.py
+
 bench-scale: $(VENV)/.installed  ## A million rows in files, one and two processes; how costs grow
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/scale.py
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/scale.py --growth
@@ -132,4 +140,4 @@ bench-study: $(VENV)/.installed  ## One change at a time to the defaults, on man
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/study.py --networks --n-jobs $(JOBS)
 
 clean:  ## Remove what was built
-	rm -rf $(VENV) .venv-diffprivlib .venv-opacus .venv-concrete .venv-openfhe .venv-openfhe310 build dist *.egg-info docs/_build .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-diffprivlib .venv-opacus .venv-concrete .venv-openfhe $(OPENFHE) build dist *.egg-info docs/_build .pytest_cache .ruff_cache .hypothesis

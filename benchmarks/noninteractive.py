@@ -98,15 +98,20 @@ def measured(split: Any, parameters: dict[str, Any], backend: str, seed: int) ->
     )
 
 
-def report(name: str, seeds: int) -> None:
+def report(
+    name: str,
+    setting: tuple[str, dict[str, Any], bool],
+    seeds: int,
+    backend: str = "tenseal",
+) -> None:
     """Print one setting: `seeds` simulated runs, the first one encrypted too."""
-    data, parameters, encrypt = SETTINGS[name]
+    data, parameters, encrypt = setting
     simulated = [apart(run, data, parameters, "simulated", seed) for seed in range(seeds)]
     print(f"{name}\n  {simulated[0].plan}")
     accuracies, areas = ([one[i] for one in simulated] for i in (0, 1))
     print(f"  simulated   {figures(accuracies, areas)} over {seeds} seeds")
     if encrypt:
-        one = apart(run, data, parameters, "tenseal", 0)
+        one = apart(run, data, parameters, backend, 0)
         phases = ", ".join(f"{phase} {value:.1f}" for phase, value in one.phases.items())
         away = np.linalg.norm(one.weights - simulated[0].weights)
         print(
@@ -186,7 +191,7 @@ def main() -> None:
         compare(options.seeds)
     else:
         for name in options.settings or SETTINGS:
-            report(name, options.seeds)
+            report(name, SETTINGS[name], options.seeds)
 
 
 if __name__ == "__main__":

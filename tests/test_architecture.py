@@ -151,10 +151,11 @@ def test_modules_are_free_of_cycles():
         visit(name)
 
 
-def test_only_one_room_imports_tenseal():
-    users = {n for n in FILES if any(i.split(".")[0] == "tenseal" for i in imported(n))}
+@pytest.mark.parametrize("library", ["tenseal", "openfhe"])
+def test_only_one_room_imports_each_library(library):
+    users = {n for n in FILES if any(i.split(".")[0] == library for i in imported(n))}
     assert users
-    assert all(name.startswith("crypto/tenseal/") for name in users)
+    assert all(name.startswith(f"crypto/{library}/") for name in users)
 
 
 def test_only_displays_import_matplotlib():
@@ -259,7 +260,17 @@ def test_files_are_short(name):
 
 HEAVY = (
     *("dp_accounting", "tenseal", "matplotlib", "scipy.stats", "scipy.optimize", "tqdm"),
-    *("pyarrow", "fsspec", "click", "skops", "starlette", "uvicorn", "httpx", "distributed"),
+    *(
+        "pyarrow",
+        "fsspec",
+        "click",
+        "skops",
+        "starlette",
+        "uvicorn",
+        "httpx",
+        "distributed",
+        "openfhe",
+    ),
 )
 PROBE = """
 import sys, time

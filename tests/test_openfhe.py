@@ -11,6 +11,7 @@ import pickle
 import numpy as np
 import pytest
 
+from skfhe import EncryptedDPLogisticRegression
 from skfhe.crypto import errors as model
 from skfhe.crypto.embedding import coefficients_to_slots
 from skfhe.crypto.openfhe import OpenFHEScheme
@@ -424,3 +425,29 @@ def test_a_ciphertext_is_refreshed():
     with open("/proc/self/status") as status:
         (peak,) = (int(line.split()[1]) for line in status if line.startswith("VmHWM"))
     assert peak < 14e6
+
+
+@needs_openfhe
+@pytest.mark.slow
+def test_a_whole_fit_is_the_simulated_one():
+    """The circuits are the same file; bootstraps err as simulated ones do."""
+    rng = np.random.default_rng(0)
+    X = rng.uniform(-1, 1, (200, 3))
+    y = (X[:, 0] + 0.1 * rng.normal(size=200) > 0).astype(int)
+    weights = []
+    for backend in ("simulated", "openfhe"):
+        estimator = EncryptedDPLogisticRegression(
+            50.0,
+            degree=1,
+            max_iter=7,
+            protocol="noninteractive",
+            bootstrapping=True,
+            backend=backend,
+            random_state=0,
+        )
+        estimator.fit(X, y)
+        assert estimator.plan_.rounds.refreshes
+        weights.append(np.r_[estimator.coef_.ravel(), estimator.intercept_])
+    assert nothing_left()
+    error = np.linalg.norm(weights[1] - weights[0]) / np.linalg.norm(weights[0])
+    assert error < 1e-4
