@@ -231,10 +231,10 @@ class EncryptedDPLogisticRegression(EncryptedDPClassifier):
             averaging=self.averaging,
             neighboring=self.neighboring,
             steps_per_round=alone,
-            refresh=self._refresh(),
+            bootstrapping=self._bootstraps(),
         )
 
-    def _refresh(self) -> bool:
+    def _bootstraps(self) -> bool:
         """Whether ciphertexts are bootstrapped: where the backend can, unless it is said."""
         able = self.backend == "openfhe"
         wanted = able if isinstance(self.bootstrapping, str) else bool(self.bootstrapping)

@@ -31,7 +31,12 @@ from skfhe.planning import Request, make_plan
 
 KINDS = ["Problem", "Optimizer", "Network", "Certificate", "Guarantee", "Encryption", "Prediction"]
 PARTS = {kind.lower(): getattr(parts, kind) for kind in KINDS}
-FIELDS = [(part, field.name) for part, kind in PARTS.items() for field in dataclasses.fields(kind)]
+FIELDS = [
+    (part, field.name)
+    for part, kind in PARTS.items()
+    for field in dataclasses.fields(kind)
+    if not field.metadata.get("later")
+]
 
 
 @lru_cache

@@ -60,7 +60,7 @@ class Request:
 
     Attributes are those of `EncryptedDPLogisticRegression` under the same names; `class_weight`
     has a weight for every class, in their order, or is empty, `steps_per_round` is zero for a
-    single round, and `refresh` is whether ciphertexts are bootstrapped in it.
+    single round, and `bootstrapping` is a bool.
     """
 
     epsilon: float
@@ -81,7 +81,7 @@ class Request:
     averaging: float | str
     neighboring: str
     steps_per_round: int = 1
-    refresh: bool = False
+    bootstrapping: bool = False
 
 
 def resolve(

@@ -62,7 +62,7 @@ def choose(task: Task, limits: Limits, refresh: bool = False) -> Choice | None:
 
 
 def _choose_refreshed(task: Task, limits: Limits) -> Choice | None:
-    """As `choose`: the cheapest of every packing's most precise scales in each of the rings."""
+    """As `choose`, of all packings, rings that refresh, and scales."""
     found: list[Levelled] = []
     for layout in layouts(REFRESHED_DEGREE, task.problem, task.n_owners):
         bits = (layout.groups * layout.feature_blocks - 1).bit_length()

@@ -106,7 +106,7 @@ def resolve(request: Request, n_samples: int, n_features: int, n_classes: int) -
         weight_norm=or_automatic(request.weight_norm, WEIGHT_NORM),
         kind="monotone" if request.approximation == "auto" else request.approximation,
         most_travel=ROUNDS_TRAVEL if steps else CENTRED_TRAVEL if shares else MOST_TRAVEL,
-        farthest=math.inf if not request.refresh else CENTRED_WAY if shares else MOST_WAY,
+        farthest=math.inf if not request.bootstrapping else CENTRED_WAY if shares else MOST_WAY,
     )
 
 

@@ -50,7 +50,7 @@ def make_levelled_plan(
     tried = 0
     for steps, found in asked.schedules():
         task = asked.task(steps, found)
-        choice = choose(task, asked.limits(task), request.refresh)
+        choice = choose(task, asked.limits(task), request.bootstrapping)
         if choice is not None:
             return _assembled(asked, task, choice)
         tried = max(tried, steps)
@@ -114,7 +114,7 @@ class Asked:
     def schedule(self, steps: int) -> Schedule | None:
         """A round of so many steps in all; None if nothing certifies it."""
         found = self._schedule(steps)
-        if found is None or not self.request.refresh:
+        if found is None or not self.request.bootstrapping:
             return found
         norms = schedule.carried_norms(
             found.certificate,
@@ -146,7 +146,7 @@ class Asked:
             n_coordinates=self.terms.problem.n_columns,
             probability=self.failure / rounds,
             error=ERROR_ROOM * self.factor / self.n_samples,
-            n_others=n_others(steps, self.terms.problem) if self.request.refresh else 0,
+            n_others=n_others(steps, self.terms.problem) if self.request.bootstrapping else 0,
         )
         norm = row_norm(self.terms.problem.intercept_column) * (1 + ROW_ROOM)
         return Setting(norm, noise, self.terms.weight_norm if rounds > 1 else 0.0, MARGIN_ROOM)
@@ -187,6 +187,11 @@ def _no_room(asked: Asked, tried: int) -> str:
             f"much for {asked.n_samples} rows; use a larger epsilon, more rows, degree=1, a "
             f"smaller learning_rate, {instead}."
         )
+    if asked.request.bootstrapping:
+        return (
+            f"no ring that bootstraps has the levels for {tried} steps of degree {degree} with the "
+            f"precision needed; use a lower degree, fewer steps or rows, {instead}."
+        )
     k = terms.steps_of(tried)
     for fewer in range(k - 1, 0, -1):
         steps = tried // k * fewer
@@ -195,7 +200,7 @@ def _no_room(asked: Asked, tried: int) -> str:
         if found is None:
             continue
         task = smaller.task(steps, found)
-        if choose(task, smaller.limits(task), asked.request.refresh) is not None:
+        if choose(task, smaller.limits(task)) is not None:
             return (
                 f"{k} steps of degree {degree} do not fit 868 bits of modulus at "
                 f"poly_modulus_degree=32768, the most that is secure: {fewer} do. Use max_iter="

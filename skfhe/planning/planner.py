@@ -48,7 +48,9 @@ def _checked_counts(
 
 def _visited_seconds(request: Request, counts: tuple[int, ...], steps: int) -> float:
     """What as many steps with a visit to the key holder each would take."""
-    visited = replace(request, steps_per_round=1, refresh=False, max_iter=steps, solver="steps")
+    visited = replace(
+        request, steps_per_round=1, bootstrapping=False, max_iter=steps, solver="steps"
+    )
     *shape, n_owners, n_colluding = counts
     plan = make_plan(visited, *shape, n_owners=n_owners, n_colluding=n_colluding)
     return plan.prediction.seconds_per_step * steps
@@ -97,7 +99,7 @@ def make_plan(
                 "chooses a prime for every product."
             )
         plan = make_levelled_plan(request, counts, MAX_ERROR, request.delta * FAILURE_SHARE)
-        if not request.refresh:
+        if not request.bootstrapping:
             return plan
         seconds = _visited_seconds(request, counts, plan.optimizer.max_iter)
         return replace(plan, prediction=replace(plan.prediction, visited_seconds=seconds))
