@@ -19,14 +19,13 @@ from skfhe import (
     TrainingPlan,
 )
 from skfhe.circuits.levelled import Course
+from skfhe.crypto import errors
+from skfhe.crypto.embedding import slots_to_coefficients
 from skfhe.planning import check_plan
-from skfhe.planning.levelled import Levelled, Scales, Task
 from skfhe.planning.levelled_bounds import refresh_kick
-from skfhe.planning.levelled_checks import setting_of
-from skfhe.planning.schedule import Schedule, carried_norms
+from skfhe.planning.levelled_checks import levelled_of
 from skfhe.protocol import messages
 from skfhe.protocol.checkpoint import FolderCheckpoint
-from skfhe.protocol.models import model_of
 from skfhe.protocol.schemes import plan_scheme
 
 KINDS = {
@@ -78,10 +77,12 @@ def altered(plan):
     """Plans whose refreshes are not what their figures allow for."""
     rounds, used = plan.rounds, plan.encryption
     for index in range(len(rounds.lifts)):
-        if index % 3 < 2:  # the last of each sets a scale alone
+        for factor in (2, 1000):
             more = [*rounds.lifts]
-            more[index] *= 2
-            yield "lift", replace(plan, rounds=replace(rounds, lifts=tuple(more)))
+            more[index] *= factor
+            yield "a larger lift", replace(plan, rounds=replace(rounds, lifts=tuple(more)))
+        more[index] = 1
+        yield "no lift", replace(plan, rounds=replace(rounds, lifts=tuple(more)))
     for changes in (
         {"refreshes": rounds.refreshes[1:]},
         {"refreshes": ()},
@@ -99,12 +100,22 @@ def altered(plan):
         {"refresh_slots": 3},
         {"refresh_slots": used.poly_modulus_degree},
         {"refresh_budget": (2,)},
+        {"refresh_slots": used.refresh_slots // 2},
+        {"refresh_level": used.refresh_level - 1},
+        {"refresh_budget": (3, 3)},
+        {"primes": (*used.primes[:-1], 97)},
+        {"row_scale": used.row_scale / 2},
+        {"n_special": used.n_special - 1},
+        {"digit_primes": used.digit_primes + 1},
         {"n_special": 0},
         {"n_special": len(used.primes)},
         {"digit_primes": 0},
     ):
         yield str(changes), replace(plan, encryption=replace(used, **changes))
     yield "no rounds", replace(plan, rounds=None)
+    for changes in ({"error": 0.0}, {"row_slack": 0.0}, {"margin_slack": 0.0}):
+        certificate = replace(plan.certificate, **changes)
+        yield str(changes), replace(plan, certificate=certificate)
 
 
 @pytest.mark.parametrize("kind", ["lines", "cubic"])
@@ -117,32 +128,52 @@ def test_forged_plans_are_refused(kind):
             pytest.fail(name)
 
 
-def test_refreshes_move_the_result_no_more_than_is_told():
-    """Without other errors runs differ by what their refreshes do."""
-    plan = bootstrapped("lines")
-    bench = Bench(plan, "simulated")
-    moved = np.array([bench.moved() for _ in range(6)])
-    spread = np.sqrt(np.mean(np.var(moved, axis=0, ddof=1)))
-    told = refresh_kick(levelled_of(plan), plan.rounds.steps).deviation
-    assert told / 50 < spread < told
+class Gradients(Course):
+    """The noised gradients of a simulated round, as their ciphertexts hold them."""
+
+    def __init__(self, plan, layout):
+        self.ring, self.layout, self.n = ring_of(plan), layout, plan.problem.n_samples
+        self.found = []
+
+    def stepped(self, step, gradient):
+        sums = self.layout.unpack_sums(slots_to_coefficients(self.ring, gradient.slots))
+        self.found.append(sums[:, 0] / self.n)
 
 
-def levelled_of(plan):
-    """What bounds are computed of, from a plan."""
-    rounds, noise = plan.rounds, plan.guarantee.noise_multiplier
-    (approximation,) = plan.certificate.polynomials
-    points, layout = tuple(rounds.points), model_of(plan).layout
-    norms = carried_norms(
-        rounds.certificate, approximation, points, rounds.reaches, setting_of(plan)
+@pytest.mark.parametrize(
+    "shape, parameters",
+    [
+        # Many small steps on one packing, and one whose vectors err across each other.
+        ((300, 5), {"epsilon": 50.0, "max_iter": 14}),
+        ((5000, 5), {"epsilon": 3.0, "max_iter": 12}),
+        ((455, 30), {"epsilon": 20.0, "max_iter": 5, "degree": 3}),
+    ],
+)
+def test_refreshes_move_the_result_no_more_than_is_told(shape, parameters):
+    """Given the noised gradients, the result is off by what refreshes do, and roundings."""
+    n, d = shape
+    plan = levelled(
+        **{
+            "degree": 1,
+            "n": n,
+            "d": d,
+            "bootstrapping": True,
+            "backend": "simulated",
+            **parameters,
+        }
     )
-    found = Schedule(
-        rounds.certificate, approximation, points, rounds.reaches, rounds.contributions, norms
-    )
-    task = Task(plan.problem, found, False, noise, 1.0, 1e-9, rounds.steps, 1, 0)
-    gradients = tuple(zip(rounds.noise_levels, rounds.noise_scales, strict=True))
-    lifts = tuple(rounds.lift_triples)
-    scales = Scales(0, 0, 0, 0)
-    return Levelled(task, ring_of(plan), layout, scales, gradients, rounds.refreshes, lifts)
+    bench = Bench(plan, "simulated", errors=True)
+    off = []
+    for _ in range(5):
+        course = Gradients(plan, bench.model.layout)
+        moved = bench.model.sums(bench.run(course=course), None)[:, 0]
+        off.append(moved + np.array(plan.rounds.points[-1]) @ np.array(course.found))
+    circuit = levelled_of(plan, plan.rounds.reaches)
+    told = refresh_kick(circuit, plan.rounds.steps).deviation
+    # The last point's own roundings, and that a release is of whole units.
+    rescale, units = errors.rescale_error(circuit.ring), np.sqrt(1 / 12)
+    told = np.hypot(told, np.hypot(rescale, units) / bench.model.release.scale)
+    assert told / 100 < np.sqrt(np.mean(np.square(off))) < 1.2 * told
 
 
 class Notes(Course):

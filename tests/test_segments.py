@@ -54,6 +54,9 @@ def test_steps_that_remember_more_are_refused():
         segments(points, [4])
     with pytest.raises(ValueError, match="ascending and within 6 steps"):
         segments(points, [6])
+    # A huge point lends others no tolerance: they are certified as they are told.
+    huge = [(1e-3,), (1.0, 1e-3), (100.0, -100.0, 1e-3), (1.1e11, 1.1e8, 1e-3, 1e-3)]
+    assert n_carried(huge, 2) == 2
     assert n_carried(STEPS["plain"], 5) == 1
     assert n_carried(STEPS["chebyshev"], 5) == 2
 

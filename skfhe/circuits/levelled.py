@@ -126,8 +126,6 @@ class LevelledSteps:
         index, sources = 0, list[Ciphertext]()
         if (kept := course.kept()) is not None:
             index, carried = kept
-            if index >= len(self._segments) or self._levels[0] > self._backend.ring.top_level:
-                raise ValueError("what was kept of a round is not of its steps.")
             sources = self._apart(carried, self._segments[index])
         while True:
             segment = self._segments[index]

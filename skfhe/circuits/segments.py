@@ -139,11 +139,12 @@ def n_carried(points: Sequence[Sequence[float]], step: int) -> int:
 
 def _combined(block: NDArray) -> tuple[int, NDArray]:
     """How many of the first rows span all, and every row's combination of them."""
-    largest = np.max(np.abs(block))
+    # Row by row: a large one must not lend its tolerance to others, which are certified.
+    largest = np.max(np.abs(block), axis=1, keepdims=True)
     for rank in range(1, MOST_CARRIED + 1):
         basis = block[:rank]
         combined = np.linalg.lstsq(basis.T, block.T, rcond=None)[0].T
-        if np.max(np.abs(combined @ basis - block)) <= _TOLERANCE * largest:
+        if np.all(np.abs(combined @ basis - block) <= _TOLERANCE * largest):
             combined[:rank] = np.eye(rank)[: len(block)]
             return rank, combined
     raise ValueError(f"steps need more than {MOST_CARRIED} vectors of those before a refresh.")

@@ -15,8 +15,6 @@ from .levelled_checks import covered, require_rounds
 
 # Figures are recomputed in another order or on another machine: a few last digits may differ.
 _ROUNDING = 1e-9
-# Nats that releases may tell about the key where parties are apart.
-MAX_FLOODING = 2.0**-20
 
 
 def discreteness(
@@ -290,7 +288,7 @@ def _require_possible(plan: TrainingPlan) -> None:
         and 1e-100 < problem.data_norm < 1e100
         and 0 < prepared.box <= problem.data_norm
         and 1e-3 <= prepared.radius <= 1e3
-        and (guarantee.n_owners == 1 or 0 <= guarantee.flooding <= MAX_FLOODING)
+        and (guarantee.n_owners == 1 or 0 <= guarantee.flooding <= preparation.MAX_FLOODING)
     ):
         raise PlanMismatch(
             "this plan has figures that none can have: a negative slack, weights of classes above "

@@ -12,8 +12,7 @@ from ..crypto.parameters import MAX_MODULUS_BITS, SECURITY_TABLE, CKKSParameters
 from ..exceptions import DepthExceeded, InfeasiblePlan
 from ..plan import Encryption, Prediction
 from . import cost
-from .checks import MAX_FLOODING
-from .preparation import whole_units
+from .preparation import MAX_FLOODING, whole_units
 from .requirement import PRODUCT_LEVEL, Bounds, Candidate, Requirement, Sizing
 
 MAX_NOISE_UNITS = 2**44

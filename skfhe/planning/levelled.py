@@ -134,11 +134,11 @@ class Levelled:
         """The steps apart at refreshes, with factors of merged means."""
         return segments(factors(self.task, self.layout), self.refreshes)
 
-    def sources(self, point: int) -> tuple[Segment, Sequence[float], list[float]]:
-        """The segment that makes a point, the factors of its sources, scales of carried ones."""
+    def sources(self, point: int) -> tuple[int, Sequence[float]]:
+        """The index of the segment that makes a point, and the factors of its sources."""
         index = max(i for i, one in enumerate(self.segments) if one.first < point)
         segment = self.segments[index]
-        return segment, segment.points[point - 1 - segment.first], self.carried_scales(index)
+        return index, segment.points[point - 1 - segment.first]
 
     def carried_scales(self, index: int) -> list[float]:
         """Scales of what a segment carries, refreshed."""

@@ -30,6 +30,7 @@ All are counted with the normal quantile of `logistic_bounds`, once for either n
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -50,30 +51,33 @@ def _beside(one: Levelled, point: int) -> float:
     """Deviation of a coefficient of a point beside its items, at scale one: rho of the module.
 
     A merge's key switches are at a scale of a step's primes more: a tenth more than holds them.
-    What was refreshed has a rescale's and a key switch's, and nothing of what was there before.
     """
-    rescale = errors.rescale_error(one.ring)
     if point in one.refreshes:
-        return _beside_carried(one, point)[0]
-    segment, row, carried = one.sources(point)
-    scales = [scale for _, scale in one.gradients[segment.first :]]
-    errs = _beside_carried(one, segment.first) if carried else []
-    errs += [1.1 * rescale / scale for scale in scales]
+        return _beside_carried(one, 1 + one.refreshes.index(point))[0]
+    index, row = one.sources(point)
+    return _beside_sources(one, index, row)
+
+
+def _beside_sources(one: Levelled, index: int, row: Sequence[float]) -> float:
+    """The same of a combination of a segment's sources."""
+    rescale, first = errors.rescale_error(one.ring), one.segments[index].first
+    errs = _beside_carried(one, index) if index else []
+    errs += [1.1 * rescale / scale for _, scale in one.gradients[first:]]
     return math.hypot(*(c * err for c, err in zip(row, errs, strict=False)))
 
 
-def _beside_carried(one: Levelled, step: int) -> list[float]:
-    """The same of what a refresh before a step carries."""
-    index, ring = one.refreshes.index(step), one.ring
+def _beside_carried(one: Levelled, index: int) -> list[float]:
+    """The same of what a segment carries: a rescale's, a key switch's, and what refreshes leave.
+
+    Taking two vectors apart doubles what was there before, with the scale.
+    """
+    ring, (_, second, last) = one.ring, one.lifts[index - 1]
+    apart = len(one.segments[index].carried)
     # The first refresh's, grown with the message since.
-    _, second, last = one.lifts[index]
-    since = second * last / ring.primes[ring.top_level]
-    after = math.hypot(
-        errors.rescale_error(ring),
-        errors.key_switch_error(ring, ring.top_level),
-        errors.refresh_remains(ring) * since,
-    )
-    return [after / scale for scale in one.carried_scales(index + 1)]
+    remains = errors.refresh_remains(ring) * second * last / ring.primes[ring.top_level]
+    switch = errors.key_switch_error(ring, ring.top_level)
+    after = math.hypot(apart * errors.rescale_error(ring), switch, apart * remains)
+    return [after / scale for scale in one.carried_scales(index)]
 
 
 @dataclass(frozen=True)
@@ -116,33 +120,18 @@ class Kick:
 def refresh_kick(one: Levelled, point: int) -> Kick:
     """How far the refreshes before it have moved a point from what its gradients would make it.
 
-    Refreshed vectors are u + e with e = (what varies) + (what the sine does); they are carried on
-    as later vectors' sources, so that e reaches a point by the products of their factors. What
-    varies is as large for every coefficient: the second refresh's error, a multiple of q_0 over
-    scale and lifts; the roundings of u itself; and those of bringing it to its scale and taking it
-    apart. The second sine shortens no coordinate of the first one's error by more than the share
-    of it that its distortion is, and next to u that error is largest where u is.
+    Refreshed vectors are u + e, and are carried on as later vectors' sources, so that e reaches a
+    point by the products of their factors (docs/mathematics.md, statement 15).
     """
     reaching = np.zeros((0, 0))
     deviations: list[float] = []
     distortions: list[float] = []
-    alpha, share = abs(one.factored.alpha), errors.refresh_distortion(REFRESHED_SHARE)
-    share *= largest_error(one.ring) / (REFRESHED_SHARE * one.ring.primes[0])
-    refreshed, rescale = errors.refresh_error(one.ring), errors.rescale_error(one.ring)
-    settled = math.hypot(rescale, errors.key_switch_error(one.ring, one.ring.top_level))
     for index, segment in enumerate(one.segments):
         if index:
             earlier = [row[: reaching.shape[0]] for row in segment.carried]
             reaching = np.hstack([np.array(earlier) @ reaching, np.eye(len(segment.carried))])
-            (first, second, _), scale = one.lifts[index - 1], one.gradients[segment.first - 1][1]
-            before = math.hypot(refreshed / second / first, rescale)
-            scales = zip(segment.carried, one.carried_scales(index), strict=True)
-            deviations += [
-                math.hypot(before / (scale / abs(row[-1])), settled / after) / alpha
-                for row, after in scales
-            ]
-            norms = one.task.schedule.carried_norms[segment.first - 1]
-            distortions += [share * norm for norm in norms[: len(segment.carried)]]
+            deviations += _deviations(one, index)
+            distortions += _distortions(one, index)
         if point == segment.first or (point - 1 in segment.steps and point not in one.refreshes):
             break
     if not index:
@@ -151,13 +140,56 @@ def refresh_kick(one: Levelled, point: int) -> Kick:
         reach = np.abs(reaching[0])
     else:
         # The last point is released without alpha.
-        gain = alpha if point == len(one.gradients) else 1.0
+        gain = abs(one.factored.alpha) if point == len(one.gradients) else 1.0
         row = np.array(segment.points[point - 1 - segment.first][: len(reaching)])
         reach = gain * np.abs(row @ reaching)
     return Kick(
-        1.001 * float(np.linalg.norm(reach * np.array(deviations))),
-        float(reach @ np.array(distortions)),
+        float(np.linalg.norm(reach * np.array(deviations))), float(reach @ np.array(distortions))
     )
+
+
+def _deviations(one: Levelled, index: int) -> list[float]:
+    """What varies in every weight of what a segment carries: of e, but for the second sine.
+
+    Of the first refresh's error, which is a multiple of q_0 over scale and lift, the second leaves
+    its own, and takes the sine's slope off; u has a rescale's rounding; so has bringing e to its
+    scale, doubled where two vectors are taken apart by a key switch. The other vector's
+    coefficients beside its items were added at the items of this one; and coefficients that are
+    kept and no items are what a refresh has not removed: they move every weight at most.
+    """
+    ring, segment, (first, second, _) = one.ring, one.segments[index], one.lifts[index - 1]
+    refreshed, rescale = errors.refresh_error(ring), errors.rescale_error(ring)
+    bent, apart = 3 * errors.refresh_distortion(REFRESHED_SHARE), len(segment.carried)
+    before = math.hypot(refreshed / second, bent * refreshed) / first
+    settled = math.hypot(apart * rescale, errors.key_switch_error(ring, ring.top_level))
+    scales = [one.gradients[segment.first - 1][1] / abs(row[-1]) for row in segment.carried]
+    # A combination is rescaled once more than its sources.
+    beside = [
+        math.hypot(_beside_sources(one, index - 1, row), rescale / scale)
+        for row, scale in zip(segment.carried, scales, strict=True)
+    ]
+    items = one.layout.groups * one.layout.feature_blocks * apart
+    stray = math.sqrt(2 * max(0, ring.refreshing.slots - items))
+    found = []
+    for i, after in enumerate(one.carried_scales(index)):
+        others = [beside[k] * scales[k] / scales[i] for k in range(apart) if k != i]
+        own = (before / scales[i], rescale / scales[i], settled / after, stray * beside[i])
+        found.append(math.hypot(*own, *others) / abs(one.factored.alpha))
+    return found
+
+
+def _distortions(one: Levelled, index: int) -> list[float]:
+    """Bound of the norm of what the second sine does to what a segment carries.
+
+    It shortens no coordinate of the first one's error by more than the share of it that its
+    distortion is, and next to u that error is largest where u is. What is known of u are its
+    coordinates.
+    """
+    share = errors.refresh_distortion(REFRESHED_SHARE) * largest_error(one.ring)
+    share /= REFRESHED_SHARE * one.ring.primes[0]
+    segment, columns = one.segments[index], one.task.problem.n_columns
+    norms = one.task.schedule.carried_norms[segment.first - 1][: len(segment.carried)]
+    return [share * norm * math.sqrt(columns) for norm in norms]
 
 
 @dataclass(frozen=True)

@@ -5,18 +5,19 @@ from __future__ import annotations
 import math
 from itertools import pairwise
 
-from ..circuits.polynomial import FactoredPolynomial
-from ..circuits.segments import point_factors, segments
-from ..exceptions import PlanMismatch
+from ..exceptions import DepthExceeded, InfeasiblePlan, PlanMismatch
 from ..packing import Layout, output_norm
-from ..plan import Encryption, Rounds, TrainingPlan
+from ..plan import TrainingPlan
 from ..privacy.sensitivity import RELATION_FACTOR, row_norm
 from ..privacy.trajectory import Noise
+from .levelled import Levelled, Scales, Task
+from .levelled_bounds import step_bounds
 from .refreshed_error import largest_error
-from .rings import ring_of
+from .rings import needed_slots, refreshing_rings, ring_of
 from .schedule import (
     ERROR_ROOM,
     REFRESHED_SHARE,
+    Schedule,
     Setting,
     carried_norms,
     contributions_of,
@@ -30,6 +31,8 @@ _ROUNDING = 1e-9
 _MOST_STEPS = 64
 # 2E of a step, over the relation's factor: errors are otherwise taken from the plan.
 _MOST_ERROR = 0.1
+# Bounds on errors are sums over many figures.
+_TOLD = 1 + 1e-6
 # By how much the last reach, which releases are checked against, may exceed the certificate's.
 _LAST_REACH = 2.0
 
@@ -43,7 +46,7 @@ def require_rounds(plan: TrainingPlan) -> None:
         If so.
     """
     rounds, used = plan.rounds, plan.encryption
-    if not _refreshing_fits(used, rounds):
+    if not _refreshing_fits(plan):
         raise PlanMismatch(
             "this plan refreshes ciphertexts that its ring, steps or levels do not allow for; do "
             "not use it."
@@ -88,19 +91,24 @@ def require_rounds(plan: TrainingPlan) -> None:
         )
 
 
-def _refreshing_fits(used: Encryption, rounds: Rounds | None) -> bool:
-    """Whether a ring that refreshes is one, and steps are refreshed within it."""
+def _refreshing_fits(plan: TrainingPlan) -> bool:
+    """Whether a ring that refreshes is one of those there are, and steps are refreshed within."""
+    used, rounds = plan.encryption, plan.rounds
     if not used.refresh_level:
         plain = (used.n_special, used.digit_primes, used.refresh_slots, used.refresh_budget)
         return plain == (1, 1, 0, ()) and not (rounds and (rounds.refreshes or rounds.lifts))
-    slots = used.poly_modulus_degree // 2
-    counts = (used.n_special, used.digit_primes, used.refresh_slots, used.refresh_level)
+    if type(used.refresh_slots) is not int:
+        return False
+    try:
+        known = ring_of(used) in refreshing_rings(used.refresh_slots)
+    except (InfeasiblePlan, ValueError):  # no ring, or no budget of two levels
+        return False
     return (
-        rounds is not None
-        and all(type(one) is int and one > 0 for one in (*counts, *used.refresh_budget))
-        and len(used.refresh_budget) == 2
-        and used.n_special + used.refresh_level < len(used.primes)
-        and used.refresh_slots in (1 << bits for bits in range(slots.bit_length() - 1))
+        known
+        and rounds is not None
+        and rounds.steps == plan.optimizer.max_iter
+        and used.refresh_slots.bit_count() == 1
+        and used.refresh_slots <= used.poly_modulus_degree // 4
         and len(rounds.lifts) == 3 * len(rounds.refreshes)
         and all(type(one) is int and one > 0 for one in (*rounds.refreshes, *rounds.lifts))
         and all(a < b for a, b in pairwise((*rounds.refreshes, rounds.steps)))
@@ -108,30 +116,87 @@ def _refreshing_fits(used: Encryption, rounds: Rounds | None) -> bool:
     )
 
 
-def _refreshed_within(plan: TrainingPlan, reaches: tuple[float, ...], setting: Setting) -> bool:
-    """Whether what is refreshed stays within its share of the base prime."""
-    rounds, used, (approximation,) = plan.rounds, plan.encryption, plan.certificate.polynomials
-    if not rounds.refreshes:
-        return True
-    layout = Layout.of(plan.problem, used, plan.guarantee.n_owners)
-    points = tuple(rounds.points)
-    rows = point_factors(points, approximation, plan.problem.n_samples, layout)
-    norms = carried_norms(rounds.certificate, approximation, points, reaches, setting)
-    alpha = abs(FactoredPolynomial.of(approximation, 1.0).alpha)
-    share = REFRESHED_SHARE * used.primes[0] * (1 + _ROUNDING)
-    error = largest_error(ring_of(used))
-    if any(second * error > share for _, second, _ in rounds.lift_triples):
-        return False
-    carrying = segments(rows, rounds.refreshes)[1:]
-    for one, (lift, _, _) in zip(carrying, rounds.lift_triples, strict=True):
-        scale, bounds = rounds.noise_scales[one.first - 1], norms[one.first - 1]
-        if len(one.carried) > len(bounds):
+def _refreshed_within(plan: TrainingPlan, one: Levelled) -> bool:
+    """Whether what is refreshed stays within its share of the base prime, and in its slots."""
+    ring, rounds = one.ring, plan.rounds
+    share = REFRESHED_SHARE * ring.primes[0] * (1 + _ROUNDING)
+    alpha = abs(one.factored.alpha)
+    for segment, (first, second, _) in zip(one.segments[1:], one.lifts, strict=True):
+        scale = rounds.noise_scales[segment.first - 1]
+        bounds = one.task.schedule.carried_norms[segment.first - 1]
+        if not (
+            len(segment.carried) <= len(bounds)
+            and needed_slots(one.layout, len(segment.carried)) <= ring.refreshing.slots
+            and second * largest_error(ring) <= share
+            # As combined, a vector's scale is the latest gradient's over its factor.
+            and all(
+                alpha * norm * scale / abs(row[-1]) * first <= share
+                for row, norm in zip(segment.carried, bounds, strict=False)
+            )
+        ):
             return False
-        for factors, norm in zip(one.carried, bounds, strict=False):
-            # As combined, its scale is the latest gradient's over its factor.
-            if not alpha * norm * scale / abs(factors[-1]) * lift <= share:
-                return False
     return True
+
+
+def levelled_of(plan: TrainingPlan, reaches: tuple[float, ...]) -> Levelled:
+    """The circuit of a plan that refreshes ciphertexts, as its bounds are computed of.
+
+    Parameters
+    ----------
+    plan : TrainingPlan
+        With refreshes that fit.
+    reaches : tuple of float
+        Its certificate's, computed anew.
+    """
+    rounds, used, guarantee = plan.rounds, plan.encryption, plan.guarantee
+    (approximation,) = plan.certificate.polynomials
+    points = tuple(rounds.points)
+    norms = carried_norms(rounds.certificate, approximation, points, reaches, setting_of(plan))
+    found = Schedule(
+        rounds.certificate, approximation, points, reaches, rounds.contributions, norms
+    )
+    factor = RELATION_FACTOR[plan.certificate.neighboring]
+    owners = guarantee.n_owners, guarantee.n_colluding
+    noise, failure = guarantee.noise_multiplier, plan.certificate.error_probability / 2
+    task = Task(plan.problem, found, False, noise, factor, failure, rounds.steps, *owners)
+    margins = math.log2(used.waterline) + 3 if approximation.degree > 1 else 0
+    scales = Scales(
+        round(math.log2(used.row_scale)), round(math.log2(used.scale)), 0, round(margins)
+    )
+    return Levelled(
+        task,
+        ring_of(used),
+        Layout.of(plan.problem, used, guarantee.n_owners),
+        scales,
+        tuple(zip(rounds.noise_levels, rounds.noise_scales, strict=True)),
+        rounds.refreshes,
+        tuple(rounds.lift_triples),
+    )
+
+
+def _errs_as_told(plan: TrainingPlan, reaches: tuple[float, ...]) -> bool:
+    """Whether a circuit with refreshes fits its ring, and errs by no more than the plan says."""
+    used, certificate = plan.encryption, plan.certificate
+    one = levelled_of(plan, reaches)
+    if not _refreshed_within(plan, one) or (2.0**one.scales.rows, 2.0**one.scales.labels) != (
+        used.row_scale,
+        used.scale,
+    ):
+        return False
+    try:
+        exact, _ = one.traced()
+        bounds = [step_bounds(exact, step) for step in range(plan.rounds.steps)]
+    except DepthExceeded:
+        return False
+    room = ERROR_ROOM * RELATION_FACTOR[certificate.neighboring]
+    scales = zip(exact.gradients, one.gradients, strict=True)
+    return all(math.isclose(a, b, rel_tol=_ROUNDING) for (_, a), (_, b) in scales) and all(
+        bound.error <= certificate.error * _TOLD
+        and bound.row_slack <= certificate.row_slack * _TOLD
+        and bound.margin_slack <= certificate.margin_slack * _TOLD
+        and bound.told <= room * _TOLD
+        for bound in bounds
+    )
 
 
 def setting_of(plan: TrainingPlan) -> Setting:
@@ -168,7 +233,7 @@ def covered(plan: TrainingPlan) -> bool:
     try:
         reaches = reaches_of(rounds.certificate, approximation, tuple(rounds.points), setting)
         contributions = contributions_of(approximation, rounds.reaches, norm)
-        if not _refreshed_within(plan, reaches, setting):
+        if plan.encryption.refresh_level and not _errs_as_told(plan, reaches):
             return False
     except ValueError:  # beyond the interval, or no such certificate
         return False

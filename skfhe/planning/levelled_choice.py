@@ -14,7 +14,7 @@ from .encryption import chosen_ring
 from .levelled import Levelled, Scales, Task, build
 from .levelled_bounds import StepBounds, step_bounds
 from .refreshed import candidates
-from .rings import LEAST_SLOTS, REFRESHED_DEGREE, refreshing_rings
+from .rings import REFRESHED_DEGREE, needed_slots, refreshing_rings
 
 _START = Scales(rows=17, labels=26, weights=24, margins=22)
 # Of refreshed rounds so many are traced as a whole, if some of their steps say that it may help.
@@ -65,10 +65,8 @@ def _choose_refreshed(task: Task, limits: Limits) -> Choice | None:
     """As `choose`, of all packings, rings that refresh, and scales."""
     found: list[Levelled] = []
     for layout in layouts(REFRESHED_DEGREE, task.problem, task.n_owners):
-        bits = (layout.groups * layout.feature_blocks - 1).bit_length()
         n_carried = max((len(one) for one in task.schedule.carried_norms), default=1)
-        # Fewer slots are of no use: half the rotations of a transform take none.
-        slots = max(n_carried << bits, LEAST_SLOTS)
+        slots = needed_slots(layout, n_carried)
         if slots > layout.slots // 2:
             continue
         for ring in refreshing_rings(slots):

@@ -12,12 +12,12 @@ from ..privacy import accounting, trajectory
 from ..privacy.sensitivity import RELATION_FACTOR, row_norm
 from ..privacy.trajectory import Noise
 from . import cost, schedule
-from .checks import MAX_FLOODING, check_plan, discreteness, effective_multiplier
+from .checks import check_plan, discreteness, effective_multiplier
 from .defaults import Request
 from .levelled import Task
 from .levelled_choice import Choice, Limits, choose
 from .levelled_defaults import MOST_STEPS, Terms, resolve
-from .preparation import flooding, prepared_statistics, whole_units
+from .preparation import MAX_FLOODING, flooding, prepared_statistics, whole_units
 from .requirement import PRODUCT_LEVEL
 from .schedule import ERROR_ROOM, MARGIN_ROOM, ROW_ROOM, Schedule, Setting, n_others
 from .traffic import Traffic
@@ -189,8 +189,8 @@ def _no_room(asked: Asked, tried: int) -> str:
         )
     if asked.request.bootstrapping:
         return (
-            f"no ring that bootstraps has the levels for {tried} steps of degree {degree} with the "
-            f"precision needed; use a lower degree, fewer steps or rows, {instead}."
+            f"no ring that bootstraps has the levels for {tried} steps of degree {degree} with "
+            f"the precision needed; use a lower degree, fewer steps or rows, {instead}."
         )
     k = terms.steps_of(tried)
     for fewer in range(k - 1, 0, -1):

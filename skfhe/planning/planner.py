@@ -12,7 +12,7 @@ from ..plan import Certificate, Guarantee, TrainingPlan
 from ..privacy import accounting
 from ..privacy.sensitivity import RELATION_FACTOR, row_norm
 from . import defaults, encryption, network_defaults, preparation
-from .checks import MAX_FLOODING, check_plan, discreteness, effective_multiplier
+from .checks import check_plan, discreteness, effective_multiplier
 from .defaults import Request
 from .levelled_plan import make_levelled_plan
 from .network_defaults import NetworkRequest
@@ -123,7 +123,7 @@ def make_plan(
             n_releases=optimizer.max_iter,
             failure=failure,
             max_error=MAX_ERROR,
-            max_flooding=MAX_FLOODING if n_owners > 1 else math.inf,
+            max_flooding=preparation.MAX_FLOODING if n_owners > 1 else math.inf,
             n_owners=n_owners,
             n_colluding=n_colluding,
         ),
@@ -137,11 +137,11 @@ def make_plan(
         preparation.flooding(statistic, chosen.encryption, *owners, failure)
         for statistic in prepared.statistics.values()
     )
-    if n_owners > 1 and not bounds.flooding + told <= MAX_FLOODING:
+    if n_owners > 1 and not bounds.flooding + told <= preparation.MAX_FLOODING:
         raise InfeasiblePlan(
-            f"releases may tell {MAX_FLOODING:.2g} nats about the key, but the statistics bring "
-            f"them to {bounds.flooding + told:.2g}; use a smaller epsilon, or switch standardize "
-            "or precondition off."
+            f"releases may tell {preparation.MAX_FLOODING:.2g} nats about the key, but the "
+            f"statistics bring them to {bounds.flooding + told:.2g}; use a smaller epsilon, or "
+            "switch standardize or precondition off."
         )
     certificate = Certificate(
         polynomials=tables.polynomials,

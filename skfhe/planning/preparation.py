@@ -14,6 +14,8 @@ from ..privacy import accounting, statistics
 from .defaults import Recipe
 from .rings import ring_of
 
+# Nats that releases may tell about the key where parties are apart.
+MAX_FLOODING = 2.0**-20
 MIN_GRID_BITS, MAX_GRID_BITS = 4, 40
 # Integers up to here are encoded exactly, and their sums are exact in floating point.
 _MAX_BITS = 47

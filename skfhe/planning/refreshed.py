@@ -39,6 +39,8 @@ _REFRESHED, _LABELS, _WEIGHTS = (36, 32, 28, 24), range(60, 30, -6), 24
 _MOST_REFRESHED = 50
 # Bits that a product's modulus has beside its scale: for the message, and for half bits.
 _ROOM = 4
+# Scales of the search are nearly those of the circuit.
+_NEARLY = 0.99
 # Labels are brought to a residual's scale by a constant of at least so many bits.
 _LANDING = 20
 
@@ -135,7 +137,7 @@ class _Search:
             n * abs(r) for n, r in zip(norms, ratios, strict=True)
         )
         base, prime = self._ring.primes[0], self._ring.primes[self._ring.top_level]
-        first = math.floor(REFRESHED_SHARE * base / (largest * 2.0**point.bits))
+        first = math.floor(_NEARLY * REFRESHED_SHARE * base / (largest * 2.0**point.bits))
         second = math.floor(REFRESHED_SHARE * base / largest_error(self._ring))
         wanted = 2.0 ** (bits - point.bits) * prime
         return first, second, math.floor(wanted / max(1, first * second))

@@ -6,12 +6,13 @@ import math
 
 from ..crypto.parameters import Refreshing, Ring
 from ..crypto.primes import scaling_primes
+from ..packing import Layout
 from ..plan import Encryption
 
 # The largest primes: what a refresh errs by goes with the base prime over a scale of this size.
 SCALING_BITS, BASE_BITS = 59, 60
 REFRESHED_DEGREE = 65536
-# Sparse ciphertexts with fewer slots are refreshed no faster.
+# Transforms of two levels need four; fewer than these are refreshed no faster.
 LEAST_SLOTS = 16
 # Levels that a refresh takes beside those of its linear transforms: raising and dividing, eight
 # for the sine of an argument below 16.5, which 32 coefficients of a secret cannot exceed.
@@ -20,6 +21,12 @@ _LEVEL_BUDGET = (2, 2)
 # Data primes, and how many of them a digit of key switching has: more levels between refreshes
 # make every key switch dearer. All are within the modulus that is secure.
 _CHAINS = ((20, 4), (21, 4))
+
+
+def needed_slots(layout: Layout, carried: int) -> int:
+    """Slots of a sparse ciphertext with so many carried vectors, beside each other's items."""
+    items = layout.groups * layout.feature_blocks
+    return max(carried << (items - 1).bit_length(), LEAST_SLOTS)
 
 
 def refreshing_rings(slots: int) -> list[Ring]:

@@ -249,7 +249,15 @@ class Evaluator:
             raise PlanMismatch("the weights name an entry that the plan's tables lack.")
         noises = self._noises(noise)
         if self.plan.rounds:
-            course = RoundCourse(self._backend, self._checkpoint, digest, request, bound, progress)
+            course = RoundCourse(
+                self._backend,
+                self._checkpoint,
+                digest,
+                request,
+                {**bound, "rows": _digest([repr(shard).encode() for shard in self._shards])},
+                len(self.plan.rounds.refreshes),
+                progress,
+            )
             total = self._worker.round(self._shards, sections, noises, course)
         else:
             total = self._sums(tuple(indices), tuple(map(bytes, sections))).merged()

@@ -28,7 +28,9 @@ class RoundCourse(Course):
     request : str
         What the round was asked for with: other noise or weights begin anew.
     bound : dict
-        Run and step.
+        Run, step, and whatever else the round depends on.
+    n_refreshes : int
+        How many the round has.
     progress : callable, optional
         Told of every step and every refresh.
     """
@@ -40,12 +42,14 @@ class RoundCourse(Course):
         plan_digest: str,
         request: str,
         bound: dict[str, Any],
+        n_refreshes: int,
         progress: Progress | None = None,
     ):
         self._backend = backend
         self._checkpoint = checkpoint
         self._digest = plan_digest
         self._bound = {**bound, "request": request}
+        self._n_refreshes = n_refreshes
         self._progress = progress or (lambda count: None)
 
     def kept(self) -> tuple[int, Ciphertext] | None:
@@ -56,10 +60,15 @@ class RoundCourse(Course):
         if any(header.get(name) != value for name, value in self._bound.items()):
             return None  # of another round
         segment, done = header.get("segment"), header.get("done")
-        if not all(type(one) is int and one > 0 for one in (segment, done)):
+        carried = self._backend.load(section)
+        if not (
+            all(type(one) is int and one > 0 for one in (segment, done))
+            and segment <= self._n_refreshes
+            and self._backend.level(carried) == self._backend.ring.top_level - 1
+        ):
             raise MessageError("the checkpoint's refreshed message is malformed.")
         self._progress(done)
-        return segment, self._backend.load(section)
+        return segment, carried
 
     def stepped(self, step: int, gradient: Ciphertext) -> None:
         self._progress(1)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ...exceptions import InfeasiblePlan
 from ..parameters import Ring
+from ..primes import scaling_primes
 
 # Of all scaling primes, and of the scale that OpenFHE takes every number for encoded at. Scales
 # are this package's own affair: what is not this one is declared in a handle, never in OpenFHE.
@@ -78,6 +79,14 @@ def openfhe_context(ring: Ring) -> Any:
             f"the ring's data primes must be those that OpenFHE chooses, "
             f"{[hex(q) for q in found]}, got {[hex(q) for q in ring.primes[: ring.n_data]]}; "
             "take them from skfhe.crypto.primes.scaling_primes."
+        )
+    known = scaling_primes(
+        ring.poly_modulus_degree, ring.n_data, SCALING_BITS, BASE_BITS, ring.n_special
+    )
+    if known != ring.primes:
+        raise InfeasiblePlan(
+            "the ring's special primes must be those that OpenFHE computes with; take them from "
+            "skfhe.crypto.primes.scaling_primes."
         )
     size, special = -(-ring.n_data // n_digits), special_primes(ring)
     if (size, special) != (ring.digit_primes, ring.n_special):
