@@ -12,6 +12,7 @@ models are for measuring only.
 from __future__ import annotations
 
 import argparse
+import math
 import warnings
 from typing import Any, NamedTuple
 
@@ -80,12 +81,13 @@ def measured(split: Any, parameters: dict[str, Any], backend: str, seed: int) ->
     model = EncryptedDPLogisticRegression(backend=backend, random_state=seed, **parameters)
     model.fit(split.X_train, split.y_train)
     plan, scores = model.plan_, model.decision_function(split.X_test)
-    bits = [prime.bit_length() for prime in plan.encryption.primes]
+    primes = plan.encryption.primes
     steps = plan.rounds.steps
     told = (
         f"{plan.visits} x {steps} steps, {plan.rounds.certificate}, margins within "
         f"{plan.rounds.reaches[-2]:.1f}, S up to {plan.certificate.contributions[0]:.2f}, "
-        f"N = {plan.encryption.poly_modulus_degree}, {sum(bits)} bits in {len(bits)} primes"
+        f"N = {plan.encryption.poly_modulus_degree}, {math.prod(primes).bit_length()} bits in "
+        f"{len(primes)} primes"
     )
     return Run(
         model.score(split.X_test, split.y_test),

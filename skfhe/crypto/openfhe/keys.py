@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...exceptions import DepthExceeded, KeyBurned, MessageError
-from ..embedding import coefficients_to_slots, slots_to_coefficients
+from ..embedding import slots_to_coefficients
+from ..encoding import dithered, integer_slots
 from ..parameters import Ring
 from .context import UNIT, encoded, from_openfhe, key_maps, library, openfhe_context
 from .layout import taken_apart
@@ -30,9 +30,6 @@ from .messages import (
     save_ciphertext,
 )
 from .refreshing import bootstrapping_elements, sparse_pair
-
-# As with SEAL's encoder: two FFTs in double precision err by far less than one half below it.
-EXACT_BITS = 48
 
 
 def _runs(ring: Ring, item: Any) -> list[memoryview]:
@@ -171,24 +168,12 @@ class OpenFHEEncryptor:
 
     def encrypt(self, slots: NDArray, scale: float, level: int, dither: bool = False) -> bytes:
         if dither:
-            words = np.frombuffer(os.urandom(4 * self._ring.poly_modulus_degree), dtype=np.uint32)
-            uniform = words / 2.0**32 - 0.5
-            slots = slots + coefficients_to_slots(self._ring, uniform) / scale
+            slots = dithered(self._ring, slots, scale)
         return self._encrypt(slots, scale, level, scale)
 
     def encrypt_integers(self, coefficients: NDArray, scale: float, level: int) -> bytes:
-        """Encrypt integers as plaintext coefficients, exactly.
-
-        The encoder takes slots, so the integers pass through an FFT to the slots and back at
-        scale 1; below 2^48 its rounding to the nearest integer undoes the error of both.
-        """
-        largest = int(np.max(np.abs(coefficients)))
-        if largest.bit_length() > EXACT_BITS:
-            raise ValueError(
-                f"coefficients must be below 2^{EXACT_BITS} to be encoded exactly, "
-                f"got one of {largest.bit_length()} bits; use a smaller scale."
-            )
-        return self._encrypt(coefficients_to_slots(self._ring, coefficients), 1.0, level, scale)
+        """Encrypt integers as plaintext coefficients, exactly: encoded at scale 1."""
+        return self._encrypt(integer_slots(self._ring, coefficients), 1.0, level, scale)
 
     def destroy(self) -> None:
         """Forget the key."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 
 import numpy as np
@@ -10,15 +9,11 @@ import tenseal.sealapi as seal
 from numpy.typing import NDArray
 
 from ...exceptions import DepthExceeded, KeyBurned, MessageError
-from ..embedding import coefficients_to_slots, slots_to_coefficients
+from ..embedding import slots_to_coefficients
+from ..encoding import dithered, integer_slots
 from ..parameters import Ring
 from .compact import load_ciphertext, save_ciphertext
 from .context import level_ids, load, require_form, save, seal_context
-
-# The largest spread of integer coefficients that CKKSEncoder.encode takes without rounding:
-# the two FFTs in double precision err by about 2^-53 of the spread times a few, so a spread of
-# 2^45 (largest of 8,192 draws below 2^48) stays an order of magnitude below one half.
-EXACT_BITS = 48
 
 
 class TensealKeys:
@@ -117,24 +112,12 @@ class TensealEncryptor:
 
     def encrypt(self, slots: NDArray, scale: float, level: int, dither: bool = False) -> bytes:
         if dither:
-            words = np.frombuffer(os.urandom(4 * self._ring.poly_modulus_degree), dtype=np.uint32)
-            uniform = words / 2.0**32 - 0.5
-            slots = slots + coefficients_to_slots(self._ring, uniform) / scale
+            slots = dithered(self._ring, slots, scale)
         return self._encrypt(self._encode(slots, scale, level))
 
     def encrypt_integers(self, coefficients: NDArray, scale: float, level: int) -> bytes:
-        """Encrypt integers as plaintext coefficients, exactly.
-
-        The encoder takes slots, so the integers pass through an FFT to the slots and back at
-        scale 1; below 2^48 its rounding to the nearest integer undoes the error of both.
-        """
-        largest = int(np.max(np.abs(coefficients)))
-        if largest.bit_length() > EXACT_BITS:
-            raise ValueError(
-                f"coefficients must be below 2^{EXACT_BITS} to be encoded exactly, "
-                f"got one of {largest.bit_length()} bits; use a smaller scale."
-            )
-        plaintext = self._encode(coefficients_to_slots(self._ring, coefficients), 1.0, level)
+        """Encrypt integers as plaintext coefficients, exactly: encoded at scale 1."""
+        plaintext = self._encode(integer_slots(self._ring, coefficients), 1.0, level)
         plaintext.scale = scale
         return self._encrypt(plaintext)
 
