@@ -226,8 +226,10 @@ import sys, types
 shell = types.ModuleType("IPython")
 shell.get_ipython = lambda: types.SimpleNamespace(config={"IPKernelApp": {}})
 sys.modules.update({"IPython": shell, "ipykernel.zmqshell": shell, "ipywidgets": None})
+from skfhe import EncryptedDPLogisticRegression
 from skfhe.protocol.session import _progress
-print(*_progress(range(3), 10, 1))
+plan = EncryptedDPLogisticRegression(degree=3, max_iter=3).plan(200, 4)
+print(*(step for step, _ in _progress(range(3), plan, 1)))
 """
 
 
