@@ -97,7 +97,7 @@ def _precise_here_and_there(one: Levelled, limits: Limits) -> bool:
 
 
 def _refreshed_milliseconds(one: Levelled) -> float:
-    """The same with refreshes."""
+    """About what a round takes, refreshes included."""
     counts = Counter({("refresh", 1): 2 * len(one.refreshes)})
     return _milliseconds(one) + cost.evaluation_milliseconds(one.ring, counts)
 

@@ -47,12 +47,15 @@ def _checked_counts(
 
 
 def _visited_seconds(request: Request, counts: tuple[int, ...], steps: int) -> float:
-    """What as many steps with a visit to the key holder each would take."""
+    """What as many steps with a visit each would take; zero where there is no plan for them."""
     visited = replace(
         request, steps_per_round=1, bootstrapping=False, max_iter=steps, solver="steps"
     )
     *shape, n_owners, n_colluding = counts
-    plan = make_plan(visited, *shape, n_owners=n_owners, n_colluding=n_colluding)
+    try:
+        plan = make_plan(visited, *shape, n_owners=n_owners, n_colluding=n_colluding)
+    except InfeasiblePlan:
+        return 0.0
     return plan.prediction.seconds_per_step * steps
 
 
