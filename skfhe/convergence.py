@@ -12,9 +12,9 @@ and every a with q < a <= 1, rho = q a,
     E ||w_T - w*||^2 <= rho^T ||w_0 - w*||^2
                         + (1 - rho^T) / (1 - rho) eta^2 (zeta^2 a / (a - q) + v),
 
-where w* minimises f on the ball (docs/mathematics.md, statement 10). This is the bound of Zhou et
-al., "Revisiting ML Training under Fully Homomorphic Encryption", arXiv 2605.27782, Theorem 4.1,
-for projected steps and with smaller constants: a = 1 and eta (nu + beta) <= 2 make it
+where w* minimises f on the ball (docs/proofs/convergence.md, statement 10). This is the bound of
+Zhou et al., "Revisiting ML Training under Fully Homomorphic Encryption", arXiv 2605.27782, Theorem
+4.1, for projected steps and with smaller constants: a = 1 and eta (nu + beta) <= 2 make it
 (1 - eta nu)^T ||w_0 - w*||^2 + zeta^2/nu^2 + eta v/nu.
 
 Everything but the curvature nu follows from the plan.
@@ -255,7 +255,7 @@ def _deviation(plan: TrainingPlan) -> float:
     """Deviation of the mean gradient's noise in one column of one output, at the largest S.
 
     The noise of all owners on a coefficient, as they round their shares up; a map that is
-    isometric up to a factor (docs/mathematics.md, statement 5) makes sums of coefficients.
+    isometric up to a factor (docs/proofs/errors.md, statement 5) makes sums of coefficients.
     """
     problem, used, guarantee = plan.problem, plan.encryption, plan.guarantee
     honest = guarantee.n_owners - guarantee.n_colluding

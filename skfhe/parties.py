@@ -17,9 +17,9 @@ that the plan's noise multipliers are stated for, c the number of owners who may
   multipliers is for one share. The probability that encryption errors exceed their bounds is that
   of an event of keys, randomness and releases, in which noise that some know plays no part.
 
-docs/mathematics.md, statement 9a, has the proof. So there is a figure for every k < M. Up to k = c
-it is what the plan promises; beyond, it is what is left when more collude than the plan counts on.
-With c = 0 the plan counts on no owner who would use its own noise to look at others' rows.
+docs/proofs/accounting.md, statement 9a, has the proof. So there is a figure for every k < M. Up to
+k = c it is what the plan promises; beyond, it is what is left when more collude than the plan
+counts on. With c = 0 the plan counts on no owner who would use its own noise to look at others' rows.
 
 Key holder and evaluator know no noise. One of them together with k owners learns what these
 learn: the key holder sees the noised sums, which is what the accounting counts, and an owner who
@@ -200,7 +200,7 @@ def _epsilon(mu: float, delta: float) -> float:
 
 
 def _delta(epsilon: float, mu: float) -> float:
-    """Delta of Gaussian releases at epsilon (docs/mathematics.md, statement 6)."""
+    """Delta of Gaussian releases at epsilon (docs/proofs/accounting.md, statement 6)."""
     first = float(log_ndtr(-epsilon / mu + mu / 2))
     second = epsilon + float(log_ndtr(-epsilon / mu - mu / 2))
     return math.exp(first) * max(0.0, -math.expm1(second - first))

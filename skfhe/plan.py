@@ -111,7 +111,7 @@ class TrainingPlan:
 
         The optimum is the minimiser, among weights within ``weight_norm`` of where they start, of
         the mean logistic loss of the stored rows with the plan's penalty and weights of classes.
-        Proved in docs/mathematics.md, statement 10, for steps without momentum and
+        Proved in docs/proofs/convergence.md, statement 10, for steps without momentum and
         preconditioner, which the plan must have. Nothing here looks at data.
 
         Parameters

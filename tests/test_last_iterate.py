@@ -27,7 +27,7 @@ def test_it_is_exact_for_a_quadratic(c, t):
 
 
 def test_a_thousandth_is_what_a_dozen_steps_get_of_it():
-    """The figure of docs/mathematics.md, statement 14."""
+    """The figure of docs/proofs/rounds.md, statement 14."""
     gain = 1 - last_iterate_mu(0.99, 12, 1.0) / math.sqrt(12)
     assert gain == pytest.approx(0.01**2 * (12**2 - 1) / 24, rel=0.02)
     assert gain < 1e-3

@@ -193,7 +193,7 @@ def test_noise_that_is_not_encrypted_is_refused():
     evaluator.load(owners[0].encrypt(X, targets))
     good = [owner.noise(0) for owner in owners]
     header, (section,) = damage.split(good[0])
-    fields = 5 + 5 + 73 + 24 + 2  # docs/formats.md
+    fields = 5 + 5 + 73 + 24 + 2  # docs/how/formats.md
     zeros = section[:fields] + bytes(len(section) - fields)
     with pytest.raises(MessageError, match="not encrypted"):
         evaluator.step(holder.weights(), [damage.joined(header, [zeros]), good[1]])

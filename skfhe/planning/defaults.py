@@ -13,8 +13,8 @@ from ..plan import Optimizer, Preparation, Problem
 from ..privacy import accounting
 from ..privacy.sensitivity import RELATION_FACTOR
 
-# Chosen by `benchmarks/study.py`; docs/defaults.md says why, and how little most of them matter.
-# Where there are two values, the first is for two classes, the second for more.
+# Chosen by `benchmarks/study.py`; docs/guide/defaults.md says why, and how little most of them
+# matter. Where there are two values, the first is for two classes, the second for more.
 SHARES = {"moments": 0.1, "curvature": 0.1}
 DISCRIMINANT_SHARES = {"moments": 0.1, "curvature": 0.3}
 DISCRIMINANT_DAMPING = 0.7

@@ -121,7 +121,7 @@ def refresh_kick(one: Levelled, point: int) -> Kick:
     """How far the refreshes before it have moved a point from what its gradients would make it.
 
     Refreshed vectors are u + e, and are carried on as later vectors' sources, so that e reaches a
-    point by the products of their factors (docs/mathematics.md, statement 15).
+    point by the products of their factors (docs/proofs/rounds.md, statement 15).
     """
     reaching = np.zeros((0, 0))
     deviations: list[float] = []

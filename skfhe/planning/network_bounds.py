@@ -16,7 +16,7 @@ times what a single slot can exceed a deviation by. But for r this counts f + 4 
 relation's factor: a mask leaves an error in proportion to what it removes, and window sums that
 straddle two rows are removed beside every row (`skfhe.circuits.network.STRADDLING` bounds them),
 so a row's change reaches the rows before and after it as well, whose contributions are there on
-both sides (docs/network.md, statement 4b).
+both sides (docs/proofs/network.md, statement 4b).
 """
 
 from __future__ import annotations

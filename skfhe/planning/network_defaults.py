@@ -24,7 +24,7 @@ from .defaults import (
     travel_of,
 )
 
-# Chosen by `benchmarks/study.py --networks`; docs/defaults.md says why. Where there are two
+# Chosen by `benchmarks/study.py --networks`; docs/guide/defaults.md says why. Where there are two
 # values, the first is for steps, the second for the discriminant.
 INTERCEPT = (0.5, 0.2)
 # A network starts as the linear model at a signal of LINEAR and is as non-linear as it gets

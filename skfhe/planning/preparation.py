@@ -108,8 +108,9 @@ def honest_discreteness(
 ) -> tuple[float, float]:
     """Shrink and slack of the honest owners' discrete noise on so many values.
 
-    Every owner's share is a release's worth of discrete noise of its own (docs/mathematics.md,
-    statement 9), so shares count as releases; a share's spread is what smoothing needs.
+    Every owner's share is a release's worth of discrete noise of its own
+    (docs/proofs/accounting.md, statement 9), so shares count as releases; a share's spread is what
+    smoothing needs.
     """
     share = noise_units / math.sqrt(2 * (n_owners - n_colluding))
     return accounting.discreteness(share, n_values, n_owners)

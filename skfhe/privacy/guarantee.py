@@ -46,7 +46,7 @@ class PrivacyGuarantee:
     Notes
     -----
     With the noise multiplier m_i of release i, all releases together are mu-Gaussian
-    differentially private with mu^2 = sum 1/m_i^2 (docs/mathematics.md, statement 3).
+    differentially private with mu^2 = sum 1/m_i^2 (docs/proofs/sensitivity.md, statement 3).
     """
 
     epsilon: float

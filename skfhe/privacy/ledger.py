@@ -316,7 +316,7 @@ def _require_same(paid: LedgerEntry, entry: LedgerEntry) -> None:
 
 
 def _within(composition: Composition, epsilon: float, delta: float) -> bool:
-    """The two limits of the filter (docs/mathematics.md, statement 8)."""
+    """The two limits of the filter (docs/proofs/accounting.md, statement 8)."""
     if math.isinf(epsilon):
         return True
     return (

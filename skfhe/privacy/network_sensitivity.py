@@ -10,7 +10,7 @@ divided by S and the second by kappa S. With X^2 = 1 + b^2 its squared norm is a
 m_j the intercept's share of z1_j and u = W1[:-1]^T v, so that S is the square root of such a
 product. All that is maximised is known: the weights have been released. A row that is not there
 is zero in v, in both entries b and in its label; a(0) = 0, so it adds zero to either block.
-Proofs: `docs/mathematics.md`. Neighbours: `skfhe.privacy.sensitivity.RELATION_FACTOR` times S.
+Proofs: `docs/proofs/network.md`. Neighbours: `skfhe.privacy.sensitivity.RELATION_FACTOR` times S.
 
 Encryption errors may move z1_j by `hidden_slack` and z2_k by `margin_slack`.
 """

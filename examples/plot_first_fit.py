@@ -1,0 +1,6 @@
+"""
+A first fit
+===========
+
+Placeholder.
+"""
