@@ -19,7 +19,8 @@ that the plan's noise multipliers are stated for, c the number of owners who may
 
 docs/proofs/accounting.md, statement 9a, has the proof. So there is a figure for every k < M. Up to
 k = c it is what the plan promises; beyond, it is what is left when more collude than the plan
-counts on. With c = 0 the plan counts on no owner who would use its own noise to look at others' rows.
+counts on. With c = 0 the plan counts on no owner who would use its own noise to look at others'
+rows.
 
 Key holder and evaluator know no noise. One of them together with k owners learns what these
 learn: the key holder sees the noised sums, which is what the accounting counts, and an owner who
