@@ -51,7 +51,7 @@ def test_is_stored_clean(path):
 
 @paths
 def test_is_linked(path):
-    for page in ("README.md", "docs/index.md"):
+    for page in ("README.md", "examples/README.rst"):
         assert f"examples/{path.name}" in (ROOT / page).read_text(), page
 
 
