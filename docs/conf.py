@@ -23,7 +23,7 @@ extensions = [
     "sphinx_gallery.gen_gallery",
 ]
 nitpicky = False  # types in docstrings are prose ("array-like of shape (n, d)"), not names
-myst_enable_extensions = ["dollarmath", "amsmath", "deflist", "attrs_block"]
+myst_enable_extensions = ["colon_fence", "dollarmath", "amsmath", "deflist", "attrs_block"]
 myst_heading_anchors = 3
 exclude_patterns = ["_build", "gallery/*.ipynb", "gallery/*.md5", "gallery/sg_execution_times.rst"]
 
@@ -56,7 +56,7 @@ html_show_sourcelink = False
 html_theme_options = {
     "logo": {"text": "skfhe"},
     "navbar_align": "left",
-    "header_links_before_dropdown": 7,
+    "header_links_before_dropdown": 8,
     "show_toc_level": 2,
     "navigation_with_keys": False,
     "footer_start": ["copyright"],
