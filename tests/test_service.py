@@ -112,7 +112,7 @@ def test_a_wrong_token_opens_nothing(authorization, running):
 
 
 def test_the_documentation_lists_every_endpoint():
-    text = (Path(__file__).parent.parent / "docs" / "service.md").read_text()
+    text = (Path(__file__).parent.parent / "docs" / "guide" / "service.md").read_text()
     listed = re.findall(r"^\| `(\w+) (/v1/\S+)` \| (\w+) \|", text, re.MULTILINE)
     assert {path: role for _, path, role in listed} == ROLES
     assert {(m, p) for m, p, _ in listed} == {(e.method, e.path) for e in ENDPOINTS.values()}
