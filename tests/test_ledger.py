@@ -102,6 +102,30 @@ def test_what_was_admitted_keeps_the_promise(budget, delta, mechanisms):
     assert len(ledger.entries()) == len(admitted)
 
 
+@pytest.mark.parametrize("budget, delta", [(0.1, 1e-9), (1.0, 1e-5), (20.0, 1e-2)])
+def test_a_ledger_filled_to_the_brim_keeps_its_promise(budget, delta):
+    """By someone who asks for all that is admitted, of either limit, at once or bit by bit."""
+
+    def most(ledger, of, high):
+        low = 0.0
+        for _ in range(45):
+            middle = (low + high) / 2
+            low, high = (middle, high) if ledger.admits(of(middle)) else (low, middle)
+        return low
+
+    for shares in ([1.0], [0.5, 0.9, 1.0], [0.01, 0.2, 0.99, 1.0]):
+        ledger = PrivacyLedger(epsilon=budget, delta=delta)
+        for share in shares:
+            squared = share * most(ledger, Composition, 100.0 * max(1.0, budget))
+            errors = share * most(ledger, lambda beta: Composition(0.0, beta), delta)
+            debit(ledger, Mechanism(1 / math.sqrt(squared), error_probability=errors))
+        spent = ledger.composition()
+        gaussian = accounting.gaussian_delta(budget, math.sqrt(spent.squared_mu))
+        assert gaussian == pytest.approx(0.99 * delta, rel=1e-3)
+        assert spent.error_probability == pytest.approx(0.01 * delta, rel=1e-3)
+        assert gaussian + spent.error_probability <= delta * (1 + 1e-9)
+
+
 @pytest.mark.parametrize("epsilon", [0.05, 0.5, 1.0, 3.0, 10.0, 40.0])
 @pytest.mark.parametrize("n_releases", [1, 13, 200])
 def test_a_fit_may_take_the_whole_budget_and_no_more(epsilon, n_releases):

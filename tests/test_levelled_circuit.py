@@ -9,6 +9,8 @@ from helpers import BACKENDS, make, make_rows, one_hot, ring_of, scheme_of, stor
 
 from skfhe import EncryptedDPLogisticRegression
 from skfhe.circuits.arithmetic import Arithmetic, merge_all, split_all
+from skfhe.circuits.levelled import Course
+from skfhe.crypto.embedding import slots_to_coefficients
 from skfhe.crypto.parameters import Ring
 from skfhe.crypto.simulated import SimulatedScheme
 from skfhe.crypto.tracing import TracingEvaluator
@@ -43,12 +45,12 @@ def exact_points(plan, X, targets, start, noises=None):
 class Bench:
     """A plan's model and backend, with encrypted rows."""
 
-    def __init__(self, plan, backend, seed=0, errors=False):
+    def __init__(self, plan, backend, seed=0, errors=False, data=None):
         self.plan, self.model, scheme = plan, model_of(plan), scheme_of(plan, backend, errors)
         self.keys = scheme.generate(self.model.elements)
         self.backend = scheme.evaluator(self.keys.evaluation_keys())
         self.encryptor = self.keys.encryptor()
-        self.X, self.targets = make_rows(plan, seed)
+        self.X, self.targets = data or make_rows(plan, seed)
         rows, size = stored_rows(plan, self.X), self.model.rows_per_chunk
         self.chunks = []
         for first in range(0, len(rows), size):
@@ -150,16 +152,28 @@ def test_rows_in_several_chunks_and_columns_in_several_groups():
     np.testing.assert_allclose(bench.moved(), expected, atol=1e-5 * np.linalg.norm(expected))
 
 
+def places_of(form):
+    """The coefficients that noise of a form is on."""
+    return slice(None) if form.positions is None else form.positions
+
+
+def drawn_noises(bench, rng):
+    """Integer noise of every step's spread, at its places."""
+    noises = []
+    for form in bench.model.noise:
+        noise = np.zeros(bench.plan.encryption.poly_modulus_degree, dtype=np.int64)
+        here = noise[places_of(form)].size
+        noise[places_of(form)] = np.rint(rng.normal(0, form.units, here))
+        noises.append(noise)
+    return noises
+
+
 def test_noise_goes_through_all_later_steps():
     plan = levelled()
     bench, rng = Bench(plan, "simulated"), np.random.default_rng(1)
     model, layout = bench.model, bench.model.layout
-    noises, exact = [], []
-    for form in model.noise:
-        noise = np.zeros(plan.encryption.poly_modulus_degree, dtype=np.int64)
-        places = np.arange(len(noise)) if form.positions is None else form.positions
-        noise[places] = np.rint(rng.normal(0, form.units, len(places)))
-        noises.append(noise)
+    noises, exact = drawn_noises(bench, rng), []
+    for form, noise in zip(model.noise, noises, strict=True):
         sums = layout.unpack_sums(noise / form.scale)[:, 0]
         exact.append(sums / plan.problem.n_samples)
     expected = exact_points(plan, bench.X, bench.targets, np.zeros(6), exact)[-1]
@@ -213,3 +227,47 @@ def test_a_latest_gradient_alone_takes_no_rescale():
     levels = plan.rounds.noise_levels
     assert len(plan.encryption.primes) - 2 - levels[0] <= 2
     assert all(a - b <= 2 for a, b in pairwise(levels))
+
+
+class Released(Course):
+    """What statement 11 takes as released: every noised gradient, in integer units."""
+
+    def __init__(self, plan):
+        self.ring, self.scales, self.found = ring_of(plan), plan.rounds.noise_scales, []
+
+    def stepped(self, step, gradient):
+        found = slots_to_coefficients(self.ring, gradient.slots) * self.scales[step]
+        self.found.append(found)
+
+
+@pytest.mark.parametrize(
+    "parameters", [{}, {"neighboring": "replace_one", "degree": 3, "max_iter": 2}]
+)
+def test_neighbours_with_the_same_releases_differ_by_at_most_the_sensitivity(parameters):
+    """Step by step: the second data set's noise makes up for the row that it lacks.
+
+    Then both have the same points, and their next gradients are apart by one row's contribution
+    and by errors: on the places of the sums, at the last step on all coefficients.
+    """
+    plan = levelled(**parameters)
+    X, targets = make_rows(plan)
+    way = exact_points(plan, X, targets, np.zeros(6))[-1][:5]
+    row = plan.problem.data_norm * way / np.linalg.norm(way)
+    first = np.vstack([X[:-1], row]), np.append(targets[:-1], 0)
+    second = X[:-1], targets[:-1]
+    if plan.certificate.neighboring == "replace_one":
+        second = np.vstack([X[:-1], -row]), np.append(targets[:-1], 0)
+    one, other = (Bench(plan, "simulated", errors=True, data=data) for data in (first, second))
+    noises, course, ratios = drawn_noises(one, np.random.default_rng(0)), Released(plan), []
+    one.run(noises=noises, course=course)
+    for step, form in enumerate(one.model.noise):
+        answer = Released(plan)
+        other.run(noises=noises, course=answer)
+        apart = (course.found[step] - answer.found[step])[places_of(form)]
+        unit = form.scale / one.model.layout.output_norm * plan.rounds.contributions[step]
+        ratios.append(np.linalg.norm(apart) / unit / plan.certificate.sensitivity)
+        noises[step][places_of(form)] += np.rint(apart).astype(np.int64)
+    print("of the sensitivity:", np.round(ratios, 3))
+    assert max(ratios) <= 1
+    # S_0 counts with the slack of margins; later points stay far within their reach.
+    assert ratios[0] > 0.75 and min(ratios) > 0.3

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from skfhe.approximation import PolynomialApproximation
-from skfhe.planning.schedule import LINE_SLOPE, Setting, reaches_of
+from skfhe.planning.schedule import LINE_SLOPE, Setting, contributions_of, reaches_of
 from skfhe.privacy import trajectory
 from skfhe.privacy.trajectory import Noise
 
@@ -116,6 +117,19 @@ def test_no_noise_leads_beyond_the_certificate(certificate, degree, seed):
     assert exceeded <= 14
 
 
+@pytest.mark.parametrize("probability", [0.3, 1e-4, 1e-12])
+@pytest.mark.parametrize("d, n_events", [(1, 1), (5, 4), (60, 100)])
+def test_tails_are_above_those_of_gaussian_noise(d, n_events, probability):
+    """What simulations are too few for: of so many events together, and by how much too long."""
+    noise = Noise(1.0, d, probability)
+    q, norm = noise.quantile(n_events), noise.norm(n_events)
+    assert 2 * n_events * stats.norm.sf(q) <= probability
+    assert n_events * stats.chi2.sf(norm**2, d) <= probability
+    if probability < 1e-9:
+        assert 2 * n_events * stats.norm.sf(0.9 * q) > probability
+        assert n_events * stats.chi2.sf((0.8 * norm) ** 2, d) > probability
+
+
 def test_some_data_reach_the_spectral_certificate():
     """A share of equal rows makes any eigenvalue, and with equal labels b as long as it can be."""
     largest = LINE_SLOPE * NORM**2
@@ -131,6 +145,26 @@ def test_some_data_reach_the_spectral_certificate():
         best = np.maximum(best, far(visited, NORM) / math.sqrt(share))
     assert np.all(best[1:] <= np.array(reaches[1:]) * (1 + 1e-9))
     assert np.all(best[1:] >= 0.95 * np.array(reaches[1:]))
+
+
+def test_some_row_contributes_what_its_step_is_certified_for():
+    """S_t too: at the end of its reach, with the label that is wrong there."""
+    points = trajectory.semi_iteration(6, LINE_SLOPE * NORM**2, 30.0)
+    reaches = reaches_of("spectral", line(), points, Setting(NORM, QUIET, 0.0, 0.0))
+    certified = contributions_of(line(), reaches, NORM)
+    found = np.zeros(6)
+    for share in np.linspace(0.02, 1, 50):
+        # The others are at right angles to the share's rows, in as many directions: the
+        # projection onto the span of all keeps what labels are worth.
+        n = 50
+        alike = max(1, round(n * share))
+        rows = NORM * np.eye(n)[np.r_[np.zeros(alike, int), 1 : n - alike + 1]]
+        visited = walk(line(), points, rows, np.ones(n, int), np.zeros(n))
+        margins = np.array(visited[:-1]) @ rows[0] / math.sqrt(alike / n)
+        residual = np.abs(line()(margins)[:, None] - [0, 1]).max(axis=1)
+        found = np.maximum(found, NORM * residual)
+    assert np.all(found <= np.array(certified) * (1 + 1e-9))
+    assert np.all(found >= 0.95 * np.array(certified))
 
 
 def test_the_semi_iteration_is_chebyshevs():
