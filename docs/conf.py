@@ -21,6 +21,7 @@ extensions = [
     "sphinx_design",
     "sphinx_copybutton",
     "sphinx_gallery.gen_gallery",
+    "reference",
 ]
 nitpicky = False  # types in docstrings are prose ("array-like of shape (n, d)"), not names
 myst_enable_extensions = ["colon_fence", "dollarmath", "amsmath", "deflist", "attrs_block"]
@@ -29,8 +30,12 @@ exclude_patterns = ["_build", "gallery/*.ipynb", "gallery/*.md5", "gallery/sg_ex
 
 autodoc_typehints = "none"
 autodoc_member_order = "bysource"
+default_role = "py:obj"  # names in single backticks link to where the reference has them
+toc_object_entries_show_parents = "hide"
 # Members are listed by autodoc; numpydoc's own tables would ask for stub pages.
 numpydoc_show_class_members = False
+numpydoc_xref_param_type = True  # classes link in types; all other words are prose
+numpydoc_xref_ignore = "all"
 copybutton_exclude = ".linenos, .gp, .go"
 
 sphinx_gallery_conf = {
