@@ -5,6 +5,7 @@ from __future__ import annotations
 from numbers import Integral
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from .crypto.parameters import CKKSParameters
 from .exceptions import InfeasiblePlan
@@ -43,6 +44,54 @@ def count_classes(classes) -> int:
     if isinstance(classes, Integral):
         return int(classes)
     return len(np.unique(np.asarray(classes)))
+
+
+def encoded(y: ArrayLike, public: ArrayLike | None, name: str) -> tuple[NDArray, NDArray]:
+    """Classes, and the index of every label among them.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two classes, or labels that the public ones lack; ``name`` is the
+        estimator's, for the message.
+    """
+    classes, targets = np.unique(y, return_inverse=True)
+    if public is None:
+        if len(classes) < 2:
+            raise ValueError(
+                f"{name} needs at least 2 classes in the data, but the data contains only one "
+                f"class: {classes[0]!r}. If others are possible, name all with the classes "
+                "parameter."
+            )
+        return classes, targets
+    public = np.unique(np.asarray(public))
+    if len(public) < 2:
+        raise ValueError(f"classes must name at least 2 different labels, got {public!r}.")
+    if not np.isin(classes, public).all():
+        raise ValueError(
+            f"labels must be among the public classes {public!r}; some are not. Name all that "
+            "are possible."
+        )
+    return public, np.searchsorted(public, np.asarray(y))
+
+
+def plan_labels(plan: TrainingPlan, classes: ArrayLike | None) -> NDArray:
+    """The labels of a plan's classes: those given, its schema's, or 0 to K - 1.
+
+    Raises
+    ------
+    ValueError
+        If they are not as many as the plan has classes.
+    """
+    if classes is None:
+        schema = plan.schema
+        classes = np.arange(plan.problem.n_classes) if schema is None else schema.classes
+    labels = np.asarray(classes)
+    if labels.shape != (plan.problem.n_classes,):
+        raise ValueError(
+            f"classes must be the plan's {plan.problem.n_classes} labels, got {labels!r}."
+        )
+    return labels
 
 
 def class_weights(class_weight, classes) -> tuple[float, ...]:

@@ -17,7 +17,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from ._arguments import count_classes, require_memory, resolve_context
+from ._arguments import count_classes, encoded, plan_labels, require_memory, resolve_context
 from ._html import cards
 from .crypto.parameters import CKKSParameters
 from .exceptions import PlanMismatch, PrivacyLeakWarning
@@ -89,7 +89,7 @@ class EncryptedDPClassifier(ClassifierMixin, BaseEstimator):
         Parameters
         ----------
         n_samples, n_features : int
-            Shape of the data.
+            Shape of the data, rows of all owners together.
         classes : int or list of labels, default=2
             The public classes: a count (labels 0 to K - 1), or the labels.
         n_owners, n_colluding : int, default=1, 0
@@ -104,6 +104,8 @@ class EncryptedDPClassifier(ClassifierMixin, BaseEstimator):
         ------
         InfeasiblePlan
             If nothing meets the request; with needed, available and what to change.
+        ValueError
+            If a parameter is out of its range, or parameters do not go together.
         """
         self._validate_params()
         return make_plan(
@@ -140,11 +142,21 @@ class EncryptedDPClassifier(ClassifierMixin, BaseEstimator):
 
         Raises
         ------
+        TypeError
+            If there is anything beside X and y.
         ValueError
             For data that cannot be trained on, or a plan that is infeasible (`InfeasiblePlan`),
             before any ciphertext exists.
         BudgetExceeded
             If the ledger does not pay for the plan; nothing is encrypted then.
+
+        Warns
+        -----
+        PrivacyLeakWarning
+            If most rows are longer than `data_norm` allows for. It looked at the rows: do not
+            pass it on.
+        SeededNoiseWarning
+            If `random_state` seeds the noise.
         """
         if fit_params:
             raise TypeError(
@@ -156,7 +168,7 @@ class EncryptedDPClassifier(ClassifierMixin, BaseEstimator):
         X, y = validate_data(self, X, y, accept_sparse="csr", dtype=np.float64)
         X = finite_rows(X)
         check_classification_targets(y)
-        classes, targets = self._encode(y)
+        classes, targets = encoded(y, self.classes, type(self).__name__)
         costs = Costs()
         with costs.phase("plan"):
             plan = self.plan(X.shape[0], X.shape[1], classes=classes)
@@ -202,6 +214,15 @@ class EncryptedDPClassifier(ClassifierMixin, BaseEstimator):
         -------
         self : object
             The fitted estimator.
+
+        Raises
+        ------
+        PlanMismatch
+            If the plan is for another kind of model, or the rows for another plan or run.
+        ValueError
+            If classes are not as many as the plan's, or the ledger is not the key holder's.
+        BudgetExceeded
+            If the ledger does not pay for a release.
         """
         plan = key_holder.plan
         labels = self._labels(plan, classes)
@@ -219,14 +240,14 @@ class EncryptedDPClassifier(ClassifierMixin, BaseEstimator):
 
     @classmethod
     def from_released(cls, plan: TrainingPlan, released: Released, classes=None):
-        """The fitted estimator of a run that was trained elsewhere.
+        """Make the fitted estimator of a run that was trained elsewhere.
 
         Parameters
         ----------
         plan : TrainingPlan
-            The run's.
+            The run's. Public.
         released : Released
-            What its key holder has published (`skfhe.protocol.outcome.unpack_outcome`).
+            What its key holder has published (`skfhe.protocol.outcome.unpack_outcome`). Public.
         classes : array-like of shape (n_classes,), default=None
             Labels in the order of class indices; if None the plan's schema's, and 0 to K - 1
             without one.
@@ -235,6 +256,13 @@ class EncryptedDPClassifier(ClassifierMixin, BaseEstimator):
         -------
         model : object
             With epsilon, delta and degree of the plan; it predicts, and is not fitted again.
+
+        Raises
+        ------
+        PlanMismatch
+            If the plan is for another kind of model.
+        ValueError
+            If classes are not as many as the plan's.
         """
         certificate, terms = plan.certificate, plan.guarantee
         degree = (certificate.activation or certificate.polynomials[0]).degree
@@ -253,37 +281,7 @@ class EncryptedDPClassifier(ClassifierMixin, BaseEstimator):
                 f"the plan is for a {found}; use the estimator that made it, or a plan of this "
                 f"{type(self).__name__}."
             )
-        given = self.classes if classes is None else classes
-        if given is None:
-            schema = plan.schema
-            given = np.arange(plan.problem.n_classes) if schema is None else schema.classes
-        labels = np.asarray(given)
-        if labels.shape != (plan.problem.n_classes,):
-            raise ValueError(
-                f"classes must be the plan's {plan.problem.n_classes} labels, got {labels!r}."
-            )
-        return labels
-
-    def _encode(self, y) -> tuple[NDArray, NDArray]:
-        """Classes, and the index of every label among them."""
-        classes, targets = np.unique(y, return_inverse=True)
-        if self.classes is None:
-            if len(classes) < 2:
-                raise ValueError(
-                    f"{type(self).__name__} needs at least 2 classes in the data, but the data "
-                    f"contains only one class: {classes[0]!r}. If others are possible, name all "
-                    "with the classes parameter."
-                )
-            return classes, targets
-        public = np.unique(np.asarray(self.classes))
-        if len(public) < 2:
-            raise ValueError(f"classes must name at least 2 different labels, got {public!r}.")
-        if not np.isin(classes, public).all():
-            raise ValueError(
-                f"labels must be among the public classes {public!r}; some are not. Name all that "
-                "are possible."
-            )
-        return public, np.searchsorted(public, np.asarray(y))
+        return plan_labels(plan, self.classes if classes is None else classes)
 
     def _release(self, plan: TrainingPlan, outcome: Outcome, classes: NDArray):
         """Set every fitted attribute from a finished run."""
@@ -309,7 +307,7 @@ class EncryptedDPClassifier(ClassifierMixin, BaseEstimator):
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Rows.
+            Rows, in the clear and on this machine.
 
         Returns
         -------
@@ -326,7 +324,7 @@ class EncryptedDPClassifier(ClassifierMixin, BaseEstimator):
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Rows.
+            Rows, in the clear and on this machine.
 
         Returns
         -------

@@ -38,7 +38,8 @@ class Convergence:
     """Bound on the mean squared distance of the released weights from the optimum, in terms.
 
     Distances are those of weights for stored rows, whose norm is at most one, over all columns
-    and outputs together. The mean is over the noise, for any rows.
+    and outputs together. The mean is over the noise, for any rows. All of it is public, and proved
+    in docs/proofs/convergence.md, statement 10.
 
     Attributes
     ----------
@@ -51,13 +52,13 @@ class Convergence:
     distance : float
         Bound on the distance of the first weights from the optimum.
     curvature, smoothness : float
-        nu and beta: bounds on the eigenvalues of the Hessian of the mean loss on the ball.
+        Bounds nu and beta on the eigenvalues of the Hessian of the mean loss on the ball.
     gradient_error : float
-        zeta: bound on the norm of the mean gradient's error without noise.
+        Bound zeta on the norm of the mean gradient's error without noise.
     gradient_noise : float
-        sqrt(v): bound on the root mean square norm of the mean gradient's noise.
+        Bound sqrt(v) on the root mean square norm of the mean gradient's noise.
     rate : float
-        rho: the factor that the first squared distance is multiplied with in every step.
+        Factor rho that the first squared distance is multiplied with in every step.
     """
 
     optimisation: float
@@ -94,9 +95,15 @@ def of_plan(
     plan : TrainingPlan
         Without momentum and preconditioner.
     curvature : float, optional
-        nu.
+        Lower bound nu on the eigenvalues of the Hessian of the mean loss; by default the
+        penalty's own.
     distance : float, optional
-        Of the first weights from the optimum.
+        Of the first weights from the optimum; by default the largest possible.
+
+    Returns
+    -------
+    convergence : Convergence
+        The bound, term by term.
 
     Raises
     ------
@@ -161,7 +168,7 @@ def bound(
     gradient_error: float,
     gradient_noise: float,
 ) -> Convergence:
-    """The bound of the module's docstring, at the best of its a.
+    """The bound of docs/proofs/convergence.md, statement 10, at the best of its a.
 
     For an average of the last iterates: the mean of their bounds, since the squared distance is
     convex (Jensen).
@@ -169,15 +176,20 @@ def bound(
     Parameters
     ----------
     curvature, smoothness : float
-        nu and beta.
+        Bounds nu and beta on the eigenvalues of the Hessian of the mean loss.
     learning_rate : float
-        eta, above 0 and below 2/beta.
+        Step size eta, above 0 and below 2/beta.
     max_iter : int
-        T.
+        Number T of steps.
     averaged : int
         How many of the last iterates are averaged, from 1 to T.
     distance, gradient_error, gradient_noise : float
-        ||w_0 - w*||, zeta and sqrt(v).
+        Bounds ||w_0 - w*||, zeta and sqrt(v).
+
+    Returns
+    -------
+    convergence : Convergence
+        The bound, term by term.
     """
     # 1 - q and 1 - rho, formed without cancellation; a = 1 - gap (1 - g) and a - q = gap g.
     gap = min(learning_rate * curvature, 2 - learning_rate * smoothness)

@@ -15,15 +15,58 @@ __all__ = [
 
 
 class InfeasiblePlan(ValueError):
-    """No plan meets the request; the message names needed, available and the remedy."""
+    """No plan meets the request; the message names needed, available and the remedy.
+
+    It is raised before any ciphertext exists, and depends on public quantities alone.
+
+    Examples
+    --------
+    >>> from skfhe import EncryptedDPMLPClassifier, InfeasiblePlan
+    >>> model = EncryptedDPMLPClassifier(hidden_layer_sizes=(16, 8))
+    >>> try:
+    ...     model.plan(n_samples=1000, n_features=10)
+    ... except InfeasiblePlan as error:
+    ...     print(str(error).split(" of ")[0])
+    hidden_layer_sizes must name one hidden layer
+    """
 
 
 class DepthExceeded(InfeasiblePlan):
-    """The encryption parameters have too few levels for the circuit."""
+    """The encryption parameters have too few levels for the circuit.
+
+    Lower the degree, or give parameters with more primes.
+
+    Examples
+    --------
+    >>> from skfhe import CKKSParameters, DepthExceeded, EncryptedDPLogisticRegression
+    >>> shallow = CKKSParameters(8192, (50, 40, 50))
+    >>> model = EncryptedDPLogisticRegression(degree=7, context=shallow)
+    >>> try:
+    ...     model.plan(n_samples=1000, n_features=10)
+    ... except DepthExceeded:
+    ...     print("too few levels")
+    too few levels
+    """
 
 
 class PlanMismatch(ValueError):
-    """A file, a key or a message was made for another plan, run or step."""
+    """A file, a key or a message was made for another plan, run or step.
+
+    Nothing has been computed with it: see that all parties have the same plan, and send what
+    belongs to this run.
+
+    Examples
+    --------
+    >>> from skfhe import DataOwner, EncryptedDPLogisticRegression, KeyHolder, PlanMismatch
+    >>> model = EncryptedDPLogisticRegression(degree=1)
+    >>> plan, other = (model.plan(n_samples=n, n_features=4, n_owners=2) for n in (100, 200))
+    >>> with KeyHolder(plan) as key_holder:
+    ...     try:
+    ...         DataOwner.with_public_key(other, key_holder.public_key())
+    ...     except PlanMismatch:
+    ...         print("the key is for another plan")
+    the key is for another plan
+    """
 
 
 class MessageError(ValueError):
@@ -31,7 +74,21 @@ class MessageError(ValueError):
 
 
 class BudgetExceeded(RuntimeError):
-    """A release was refused because the ledger has no budget left for it."""
+    """A release was refused because the ledger has no budget left for it.
+
+    Nothing was released or debited. `skfhe.PrivacyLedger.remaining` tells what a fit may take.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skfhe import BudgetExceeded, DPStandardScaler, PrivacyLedger
+    >>> ledger = PrivacyLedger(epsilon=1.0, delta=1e-5)
+    >>> try:
+    ...     DPStandardScaler(epsilon=2.0, delta=1e-5, ledger=ledger).fit(np.zeros((100, 2)))
+    ... except BudgetExceeded:
+    ...     print(ledger.spent().epsilon)
+    0.0
+    """
 
 
 class KeyBurned(RuntimeError):
@@ -47,8 +104,32 @@ class WorkersLost(RuntimeError):
 
 
 class PrivacyLeakWarning(UserWarning):
-    """Something about the data leaves, or may leave, outside the stated guarantee."""
+    """Something about the data leaves, or may leave, outside the stated guarantee.
+
+    Do not pass the warning on: its text may depend on the rows.
+
+    Examples
+    --------
+    >>> import warnings
+    >>> from skfhe import PrivacyLeakWarning
+    >>> with warnings.catch_warnings():  # where nobody but the owner reads the log
+    ...     warnings.simplefilter("ignore", PrivacyLeakWarning)
+    """
 
 
 class SeededNoiseWarning(PrivacyLeakWarning):
-    """The noise came from a seed, so the released model carries no privacy guarantee."""
+    """The noise came from a seed, so the released model carries no privacy guarantee.
+
+    Leave ``random_state=None`` outside tests.
+
+    Examples
+    --------
+    >>> import warnings
+    >>> import numpy as np
+    >>> from skfhe import DPStandardScaler, SeededNoiseWarning
+    >>> with warnings.catch_warnings():
+    ...     warnings.simplefilter("ignore", SeededNoiseWarning)
+    ...     scaler = DPStandardScaler(random_state=0).fit(np.zeros((100, 2)))
+    >>> scaler.privacy_.epsilon
+    inf
+    """

@@ -26,7 +26,8 @@ class EncryptedDPLogisticRegression(EncryptedDPClassifier):
     Parameters
     ----------
     epsilon, delta : float, default=1.0, 1e-5
-        The privacy guarantee of the fitted model; epsilon up to 100, beyond which it would
+        The privacy guarantee of the fitted model, all of its releases together
+        (docs/proofs/accounting.md, statement 6); epsilon up to 100, beyond which it would
         promise nothing.
     degree : int or "auto", default="auto"
         Odd degree of the polynomial, 1 to 15. Higher ones follow the sigmoid better and take
@@ -80,10 +81,10 @@ class EncryptedDPLogisticRegression(EncryptedDPClassifier):
         "simulated" computes the same on unencrypted slots.
     context : "auto", CKKSParameters or tenseal.Context, default="auto"
         Encryption parameters; a TenSEAL context gives its parameters, never its keys.
-    classes : array-like of labels, default=None
-        The public classes. None takes those that y has, which is for y whose classes everybody
-        knows: on a part of the rows, a fold of a search say, a single label can decide which
-        classes there are. Classes without rows are allowed.
+    classes : array-like of shape (n_classes,), default=None
+        The public classes, as labels. None takes those that y has, which is for y whose classes
+        everybody knows: on a part of the rows, a fold of a search say, a single label can decide
+        which classes there are. Classes without rows are allowed.
     class_weight : dict {label: weight}, default=None
         Public weights of the classes; those left out have weight 1. "balanced" is refused: it
         would count the labels, which no guarantee covers. Give weights from public knowledge of
@@ -115,7 +116,9 @@ class EncryptedDPLogisticRegression(EncryptedDPClassifier):
     privacy_ : PrivacyGuarantee
         The guarantee and what it rests on.
     history_ : dict
-        Privacy-safe course of the run.
+        Privacy-safe course of the run: a list with an entry per step of every figure of
+        `skfhe.protocol.course.StepRecord`, ``step_seconds``, ``phase_seconds`` by phase, and
+        ``bytes`` of keys, data and a step's messages.
     n_features_in_ : int
         Number of features seen during fit.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -126,8 +129,8 @@ class EncryptedDPLogisticRegression(EncryptedDPClassifier):
     >>> from sklearn.datasets import make_classification
     >>> from skfhe import EncryptedDPLogisticRegression
     >>> X, y = make_classification(200, 4, random_state=0)
-    >>> model = EncryptedDPLogisticRegression(epsilon=2.0, data_norm=4.0).fit(X, y)
-    >>> model.privacy_.epsilon
+    >>> model = EncryptedDPLogisticRegression(epsilon=2.0, data_norm=4.0, backend="simulated")
+    >>> model.fit(X, y).privacy_.epsilon  # without backend="simulated", on ciphertexts
     2.0
     """
 
@@ -282,7 +285,7 @@ class EncryptedDPLogisticRegression(EncryptedDPClassifier):
         return scores.ravel() if scores.shape[1] == 1 else scores
 
     def to_sklearn(self) -> LogisticRegression:
-        """A plain LogisticRegression with identical predictions.
+        """Make a plain LogisticRegression with identical predictions.
 
         Returns
         -------

@@ -14,7 +14,7 @@ from .privacy.sensitivity import RELATION_FACTOR
 
 @dataclass(frozen=True)
 class PrivateScorer:
-    """A scorer as scikit-learn calls it; made by `private_scorer`.
+    """A scorer as scikit-learn calls it; made by `skfhe.private_scorer`.
 
     Attributes
     ----------
@@ -22,9 +22,9 @@ class PrivateScorer:
         The guarantee of a single score.
     ledger : PrivacyLedger
         What every score is paid from.
-    neighboring : {"add_remove", "replace_one"}
+    neighboring : {"add_remove", "replace_one"}, default="add_remove"
         The relation of the guarantee.
-    random_state : int, RandomState or None
+    random_state : int, RandomState or None, default=None
         Seed of the noise, for tests.
     """
 
@@ -48,14 +48,14 @@ class PrivateScorer:
             Fitted, and private: what it predicts for a row must tell no more of the rows that it
             was trained on than has been paid for.
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Held-out rows.
+            Held-out rows. Secret.
         y : array-like of shape (n_samples,)
-            Their labels.
+            Their labels. Secret.
 
         Returns
         -------
         accuracy : float
-            The noised count of correct predictions over n_samples, cut to [0, 1].
+            The noised count of correct predictions over n_samples, cut to [0, 1]. Public.
 
         Raises
         ------

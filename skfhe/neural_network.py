@@ -31,7 +31,8 @@ class EncryptedDPMLPClassifier(EncryptedDPClassifier):
     Parameters
     ----------
     epsilon, delta : float, default=1.0, 1e-5
-        The privacy guarantee of the fitted model; epsilon up to 100, beyond which it would
+        The privacy guarantee of the fitted model, all of its releases together
+        (docs/proofs/accounting.md, statement 6); epsilon up to 100, beyond which it would
         promise nothing.
     hidden_layer_sizes : int or sequence of one int, default=(16,)
         Units of the hidden layer. There is one: no influence is certified for deeper networks.
@@ -68,9 +69,9 @@ class EncryptedDPMLPClassifier(EncryptedDPClassifier):
         "simulated" computes the same on unencrypted slots.
     context : "auto", CKKSParameters or tenseal.Context, default="auto"
         Encryption parameters; a TenSEAL context gives its parameters, never its keys.
-    classes : array-like of labels, default=None
-        The public classes. None takes those that y has, which is for y whose classes everybody
-        knows. Classes without rows are allowed.
+    classes : array-like of shape (n_classes,), default=None
+        The public classes, as labels. None takes those that y has, which is for y whose classes
+        everybody knows. Classes without rows are allowed.
     ledger : PrivacyLedger, default=None
         The budget that fits share; every fit pays before its first release, and is refused if
         the ledger cannot.
@@ -103,7 +104,9 @@ class EncryptedDPMLPClassifier(EncryptedDPClassifier):
     privacy_ : PrivacyGuarantee
         The guarantee and what it rests on.
     history_ : dict
-        Privacy-safe course of the run.
+        Privacy-safe course of the run: a list with an entry per step of every figure of
+        `skfhe.protocol.course.StepRecord`, ``step_seconds``, ``phase_seconds`` by phase, and
+        ``bytes`` of keys, data and a step's messages.
     n_features_in_ : int
         Number of features seen during fit.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -119,8 +122,10 @@ class EncryptedDPMLPClassifier(EncryptedDPClassifier):
     >>> from sklearn.datasets import make_classification
     >>> from skfhe import EncryptedDPMLPClassifier
     >>> X, y = make_classification(200, 4, random_state=0)
-    >>> model = EncryptedDPMLPClassifier(epsilon=5.0, hidden_layer_sizes=4, data_norm=4.0)
-    >>> model.fit(X, y).privacy_.epsilon
+    >>> model = EncryptedDPMLPClassifier(
+    ...     epsilon=5.0, hidden_layer_sizes=4, data_norm=4.0, max_iter=5, backend="simulated"
+    ... )
+    >>> model.fit(X, y).privacy_.epsilon  # without backend="simulated", on ciphertexts
     5.0
     """
 
@@ -247,7 +252,7 @@ class EncryptedDPMLPClassifier(EncryptedDPClassifier):
         return scores.ravel() if scores.shape[1] == 1 else scores
 
     def to_numpy(self) -> dict[str, NDArray]:
-        """The model as arrays, for predictions without this package.
+        """Give the model as arrays, for predictions without this package.
 
         scikit-learn's MLPClassifier could not make them: its activations are no polynomials.
 

@@ -101,20 +101,21 @@ def table(
     cost_in_delta: float,
     decrypted: str = EVERY_STEP,
 ) -> tuple[Party, ...]:
-    """All parties of a run.
+    """All parties of a run, by docs/proofs/accounting.md, statement 9a.
 
     Parameters
     ----------
     n_owners, n_colluding : int
-        M and c, c below M. Without owners nothing was encrypted, and there are no parties.
+        Number M of owners, and how many may collude, c, which is below M. Without owners nothing
+        was encrypted, and there are no parties.
     squared_mu : float
-        mu^2 of the noise that M - c owners add: what a plan states. Infinite if noise was seeded:
-        nothing is guaranteed to anyone then.
+        The mu^2 of the noise that M - c owners add: what a plan states. Infinite if noise was
+        seeded: nothing is guaranteed to anyone then.
     delta : float
-        The delta of all figures.
+        Of all guarantees in the table.
     cost_in_delta : float
         What encryption errors and integer noise take out of it.
-    decrypted : str
+    decrypted : str, default="noised sums"
         What the key holder gets to see.
 
     Returns

@@ -59,14 +59,40 @@ _MALFORMED = LookupError, ArithmeticError, TypeError, ValueError, AttributeError
 class TrainingPlan:
     """Everything public about a training run.
 
+    Estimators and ``skfhe plan`` make one. It prints as a page.
+
     Attributes
     ----------
-    problem, preparation, optimizer, network, certificate, guarantee, encryption, prediction
-        The parts; see their classes. There is a network only if there are hidden units.
+    problem : Problem
+        The shape of the data.
+    preparation : Preparation
+        What is released before rows are encrypted.
+    optimizer : Optimizer
+        What is made of releases.
+    network : Network or None
+        What a network starts from; None without hidden units.
+    certificate : Certificate
+        What bounds one row's influence.
+    guarantee : Guarantee
+        The differential privacy of the run.
+    encryption : Encryption
+        Parameters of the encryption.
+    prediction : Prediction
+        What the run will cost.
     schema : Schema or None
         Names of columns and labels of classes, where rows come from tables.
     rounds : Rounds or None
         What the evaluator does alone; None where every step is a release.
+
+    Examples
+    --------
+    >>> from skfhe import EncryptedDPLogisticRegression, TrainingPlan
+    >>> model = EncryptedDPLogisticRegression(epsilon=2.0, degree=3)
+    >>> plan = model.plan(n_samples=1000, n_features=10, n_owners=2)
+    >>> plan.guarantee.epsilon, plan.guarantee.n_owners
+    (2.0, 2)
+    >>> TrainingPlan.from_json(plan.to_json()) == plan
+    True
     """
 
     problem: Problem
@@ -86,7 +112,18 @@ class TrainingPlan:
         return self.optimizer.max_iter // (self.rounds.steps if self.rounds else 1)
 
     def squared_mu_of(self, releases: Iterable[str | int]) -> float:
-        """Sum of one over the squared noise multiplier of releases, by name or visit."""
+        """Sum of one over the squared noise multiplier of releases.
+
+        Parameters
+        ----------
+        releases : iterable of str and int
+            Statistics by name, visits by number.
+
+        Returns
+        -------
+        squared_mu : float
+            Their mu^2 together (docs/proofs/accounting.md, statement 6).
+        """
         statistics, step = self.preparation.statistics, self.guarantee.noise_multiplier
         steps = self.rounds.steps if self.rounds else 1
         return math.fsum(
@@ -95,13 +132,24 @@ class TrainingPlan:
         )
 
     def n_releases_of(self, releases: Iterable[str | int]) -> int:
-        """Gaussian releases that releases by name or visit are composed of."""
+        """Gaussian releases that releases by name or visit are composed of.
+
+        Parameters
+        ----------
+        releases : iterable of str and int
+            Statistics by name, visits by number.
+
+        Returns
+        -------
+        n_releases : int
+            One for a statistic, one for every step of a visit.
+        """
         steps = self.rounds.steps if self.rounds else 1
         return sum(1 if name in self.preparation.statistics else steps for name in releases)
 
     @property
     def squared_mu(self) -> float:
-        """mu^2 of the whole run."""
+        """The mu^2 of the whole run (docs/proofs/accounting.md, statement 6)."""
         return self.squared_mu_of([*self.preparation.statistics, *range(self.visits)])
 
     def convergence(
@@ -117,7 +165,7 @@ class TrainingPlan:
         Parameters
         ----------
         curvature : float, optional
-            nu: lower bound on the eigenvalues of the Hessian of the mean loss, its penalty
+            Lower bound nu on the eigenvalues of the Hessian of the mean loss, its penalty
             included, on the ball of weights. The plan cannot know it. By default the penalty's
             own, regularization/data_norm^2, if there is no intercept, which it leaves out.
         distance : float, optional
@@ -143,6 +191,11 @@ class TrainingPlan:
         """Who sees what, what protects a row from them, and how well (`skfhe.parties`).
 
         Figures are for unseeded noise, at the plan's delta, and of the encrypted backend.
+
+        Returns
+        -------
+        parties : tuple of Party
+            Single parties first, then those who pool what they know.
         """
         from .parties import table
 
@@ -168,12 +221,33 @@ class TrainingPlan:
         return hashlib.sha256(text.encode()).hexdigest()
 
     def to_json(self, indent: int | None = None) -> str:
-        """The plan as JSON; floats survive exactly."""
+        """Write the plan as JSON; floats survive exactly.
+
+        Parameters
+        ----------
+        indent : int, optional
+            Spaces per level, as of `json.dumps`; by default one line.
+
+        Returns
+        -------
+        text : str
+            With the format's version and the digest. Public.
+        """
         return json.dumps({**_plain(self), "digest": self.digest}, indent=indent)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> TrainingPlan:
         """Read a plan back.
+
+        Parameters
+        ----------
+        text : str or bytes
+            What `to_json` has written; may come from who is not trusted.
+
+        Returns
+        -------
+        plan : TrainingPlan
+            Equal to the one that was written. That it is sound, `KeyHolder` and `DataOwner` check.
 
         Raises
         ------

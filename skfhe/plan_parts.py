@@ -16,20 +16,20 @@ class Problem:
     Attributes
     ----------
     n_samples : int
-        n, the number of rows of all owners together.
+        The number n of rows of all owners together.
     n_features : int
-        d, without the intercept.
+        The number d of columns, without the intercept.
     n_classes : int
-        Two or more.
+        The number K of classes, two or more.
     data_norm : float
         Bound on the norm of a row as it is given. Without prepared scales, rows are divided by it
         and longer ones shortened to it; with them, it bounds a row's part in the moments.
     intercept_column : float
-        b, the intercept's entry in a stored row of norm at most one; zero for none.
+        The intercept's entry b in a stored row of norm at most one; zero for none.
     class_weight : tuple of float
         Weight of each class's rows, the largest being 1; empty where all are equal.
     hidden_units : int
-        h, the units of a network's hidden layer; zero for the linear model.
+        The number h of units of a network's hidden layer; zero for the linear model.
     """
 
     n_samples: int
@@ -74,11 +74,11 @@ class Statistic:
     grid_bits : int
         Values enter as multiples of ``2**-grid_bits``, rounded towards zero.
     sensitivity : float
-        Delta, for the plan's relation, in integer units.
+        L2 norm Delta, in integer units (docs/proofs/sensitivity.md, statements 2b and 2c).
     noise_units : int
-        sigma of the noise on every coordinate, in integer units.
+        Spread sigma of the noise on every coordinate, in integer units.
     noise_multiplier : float
-        sigma over Delta, as the accountant may take it.
+        Noise spread over sensitivity, as the accountant may take it.
     """
 
     length: int
@@ -88,7 +88,18 @@ class Statistic:
     noise_multiplier: float
 
     def n_ciphertexts(self, poly_modulus_degree: int) -> int:
-        """How many hold it, one coordinate per plaintext coefficient."""
+        """How many hold it, one coordinate per plaintext coefficient.
+
+        Parameters
+        ----------
+        poly_modulus_degree : int
+            Ring dimension N.
+
+        Returns
+        -------
+        n_ciphertexts : int
+            As many as N goes into its length, rounded up.
+        """
         return -(-self.length // poly_modulus_degree)
 
 
@@ -136,8 +147,8 @@ class Optimizer:
 
     Attributes
     ----------
-    solver : str
-        "steps", "adam" (networks alone), or "discriminant" (`skfhe.protocol.discriminant`): one
+    solver : {"steps", "adam", "discriminant"}
+        "adam" is for networks alone; "discriminant" (`skfhe.protocol.discriminant`) is made of one
         gradient at the prior, for which the figures below but the first are of no consequence.
     max_iter : int
         Number of steps, and so of gradient releases.
@@ -148,11 +159,11 @@ class Optimizer:
     averaging : float
         Share of the last iterates that is averaged into the result.
     regularization : float
-        lambda of the penalty lambda/2 ||w||^2 on the mean loss, for the weights of rows as they
+        Of the penalty regularization/2 ||w||^2 on the mean loss, for the weights of rows as they
         are given; the intercept is exempt.
     weight_norm : float
-        W: every output's weights (for rows of norm one, counted from the prior that they start
-        at) are projected onto this ball.
+        Radius W of the ball that every output's weights are projected onto (for rows of norm one,
+        counted from the prior that they start at; docs/proofs/sensitivity.md, statement 3).
     """
 
     solver: str
@@ -194,7 +205,7 @@ class Network:
 
 @dataclass(frozen=True)
 class Certificate:
-    """What bounds one row's influence on a release.
+    """What bounds one row's influence on a release; public.
 
     Attributes
     ----------
@@ -202,24 +213,26 @@ class Certificate:
         The approximation for each declared interval, shortest first.
     contributions : tuple of float
         The declared values of S, ascending; a release is of the gradient sum divided by one.
-    neighboring : str
-        "add_remove" (zero-out) or "replace_one".
+    neighboring : {"add_remove", "replace_one"}
+        What is hidden: that a row was there (against a zero row), or what it was.
     row_slack : float
         Relative excess of one row's encrypted contribution over its exact one.
     margin_slack : float
         How far encryption errors may move a margin.
     error : float
-        2E: how far, in L2 over all coefficients, roundings may differ between neighbours.
+        Bound 2E on how far, in L2 over all coefficients, roundings may differ between neighbours
+        (docs/proofs/errors.md, statement 4).
     sensitivity : float
-        Delta of a release, in units of S: the relation's factor times 1 + row_slack, plus 2E.
+        L2 sensitivity Delta of a release, in units of S: the relation's factor times
+        1 + row_slack, plus 2E (docs/proofs/sensitivity.md, statement 2).
     error_probability : float
-        beta: the probability that an error of the run exceeds its bound; comes out of delta.
+        Probability beta that an error of the run exceeds its bound; comes out of delta.
     discreteness : float
         What integer noise costs of delta over continuous noise.
     activation : ActivationPolynomial or None
         A network's activation.
     splits : tuple of float
-        kappa: what the hidden layer's gradient may be divided by beside S; else empty.
+        Values kappa that a hidden layer's gradient may be divided by beside S; else empty.
     hidden_slack : float
         How far encryption errors may move a hidden unit's margin.
     """
@@ -245,18 +258,19 @@ class Certificate:
 
 @dataclass(frozen=True)
 class Guarantee:
-    """The differential privacy of the released model.
+    """The differential privacy of the released model, and who it holds against; public.
 
     Attributes
     ----------
     epsilon, delta : float
-        The guarantee, for the plan's neighbouring relation.
+        The guarantee, for the plan's relation (docs/proofs/accounting.md, statement 6).
     noise_multiplier : float
         Standard deviation of the noise over the sensitivity, of a gradient release.
     n_releases : int
         Gaussian releases: one per step, and those of the preparation.
     n_owners, n_colluding : int
-        M owners of whom at most c collude; each adds a share of variance sigma^2/(M - c).
+        Number M of owners, of whom at most c collude; each adds a share of variance
+        sigma^2/(M - c) (docs/proofs/accounting.md, statement 9).
     flooding : float
         Nats that all released values together tell about the errors of decryption (and so of
         the key): sum of (error/sigma)^2 / 2 over releases and coordinates.
@@ -276,25 +290,36 @@ class Guarantee:
         return math.sqrt(self.n_owners / (self.n_owners - self.n_colluding))
 
     def share(self, noise_units: int) -> int:
-        """sigma of one owner's noise: the least integer with sigma^2 (M - c) >= noise_units^2."""
+        """Spread of one owner's noise, rounded up (docs/proofs/accounting.md, statement 9).
+
+        Parameters
+        ----------
+        noise_units : int
+            Spread of the noise that honest owners must add together, in integer units.
+
+        Returns
+        -------
+        sigma : int
+            The least integer with sigma^2 (M - c) >= noise_units^2, in the same units.
+        """
         honest = self.n_owners - self.n_colluding
         return math.isqrt(-(-(noise_units**2) // honest) - 1) + 1
 
 
 @dataclass(frozen=True)
 class Encryption:
-    """CKKS parameters, packing and the fixed points of the circuit.
+    """CKKS parameters, packing and the fixed points of the circuit; public.
 
     Attributes
     ----------
     poly_modulus_degree : int
-        N.
+        Ring dimension N.
     primes : tuple of int
         Data primes from the base upwards, the special primes last.
     security : str
         The table that the modulus was checked against.
     feature_blocks : int
-        m: features per part of a ciphertext (see `skfhe.packing`).
+        Number m of features per part of a ciphertext (see `skfhe.packing`).
     scale, row_scale : float
         Scale of fresh weights and labels, and of fresh rows.
     waterline : float
@@ -306,11 +331,11 @@ class Encryption:
     output_scale : float
         Scale of a release.
     noise_units : int
-        sigma of the noise on every plaintext coefficient, in integer units.
+        Spread sigma of the noise on every plaintext coefficient, in integer units.
     symmetric : bool
         Whether rows are encrypted under the secret key (one owner who is the key holder).
     unit_block, presence_level : int
-        C: a network's hidden units per ciphertext; level of the bias's column. Else zero.
+        A network's hidden units per ciphertext, C; level of the bias's column. Else zero.
     n_special, digit_primes : int
         Special primes; data primes to a digit of key switching.
     refresh_slots, refresh_level : int
@@ -349,18 +374,19 @@ class Encryption:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the run will cost; not part of the digest.
+    """What the run will cost, as predicted; not part of the digest.
 
     Attributes
     ----------
     seconds_per_step, key_seconds, encryption_seconds : float
         Predicted seconds on one core.
     key_bytes, data_bytes, step_bytes, memory_bytes : int
-        Sizes of the evaluation keys, the encrypted data, one step's messages; peak memory.
+        Bytes of the evaluation keys, of the encrypted data, of one step's messages; peak memory.
     key_switches : dict of int to int
         Key switches per step, by level.
     visited_seconds : float
-        Where ciphertexts are refreshed: all steps with a visit to the key holder each instead.
+        Where ciphertexts are refreshed: seconds of all steps with a visit to the key holder each
+        instead.
     """
 
     seconds_per_step: float

@@ -13,15 +13,17 @@ LATER = {"later": True}
 class Rounds:
     """Steps that the evaluator takes alone between two visits to the key holder.
 
+    All of it is public; docs/proofs/rounds.md, statements 11 to 15, is what it rests on.
+
     Attributes
     ----------
     steps : int
-        k, the steps of a round.
+        The number k of steps of a round.
     certificate : str
         What bounds margins beforehand (`skfhe.privacy.trajectory`): "spectral", "energy" or
         "plain".
     coefficients : tuple of float
-        c_{t,s} for t = 1, ..., k and s < t, row after row: a round's point t is its first less
+        The c_{t,s} for t = 1, ..., k and s < t, row after row: a round's point t is its first less
         their sum over the noised mean gradients v_s.
     probability : float
         That the certificate fails over the whole run; comes out of delta.
@@ -29,9 +31,12 @@ class Rounds:
         Bounds of any row's margin at the points 0, ..., k of a round.
     contributions : tuple of float
         S_t: what a row contributes at most at the points 0, ..., k - 1.
-    noise_levels, noise_scales, noise_units : tuple of int, of float, of int
-        Level and scale of the gradients 0, ..., k - 1, and sigma of the noise on each of their
-        coefficients in integer units.
+    noise_levels : tuple of int
+        Levels of the gradients 0, ..., k - 1.
+    noise_scales : tuple of float
+        Their scales.
+    noise_units : tuple of int
+        The spread sigma of the noise on each of their coefficients, in integer units.
     refreshes, lifts : tuple of int
         Steps before which the evaluator refreshes what the following ones need of those before,
         and three integers for each that it is multiplied by meanwhile

@@ -37,6 +37,16 @@ class Schema:
     ValueError
         If a name or a class repeats, or bounds are not finite, out of order or not one per
         feature.
+
+    Examples
+    --------
+    >>> from skfhe import Schema
+    >>> schema = Schema.read('''{
+    ...     "features": ["age", "weight"], "label": "sick", "classes": ["no", "yes"],
+    ...     "bounds": {"age": [0, 120], "weight": [0, 200]}
+    ... }''')
+    >>> schema.features, schema.high
+    (('age', 'weight'), (120.0, 200.0))
     """
 
     features: tuple[str, ...]
@@ -63,6 +73,11 @@ class Schema:
             JSON: ``{"features": ["age", ...], "label": "sick", "classes": ["no", "yes"],
             "bounds": {"age": [0, 120], ...}}``. Bounds are left out where rows are scaled
             already; else every feature has them.
+
+        Returns
+        -------
+        schema : Schema
+            What it says.
 
         Raises
         ------

@@ -56,9 +56,11 @@ _RADII = 1e-6, 500.0  # below, bends are rounding; above, the grid misses the ri
 class ActivationPolynomial(Proved):
     """A polynomial a for f(z) - f(0) on [-radius, radius], where f is a unit's activation.
 
-    Everything here is public: it depends on no data. Use :meth:`fit`; the constructor computes
-    the facts from the coefficients, as :class:`PolynomialApproximation` does. a(0) is exactly
-    zero. Outside the interval a diverges and no fact holds.
+    Everything here is public: it depends on no data. Use `fit`; the constructor computes the
+    facts from the coefficients, as `skfhe.PolynomialApproximation` does. Call it for a(z); a(0) is
+    exactly zero. Outside the interval a diverges and no fact holds. How relu and softplus are
+    fitted is in the module's docstring, what bounds errors between grid points in
+    docs/proofs/approximation.md, statement 1a.
 
     Parameters
     ----------
@@ -67,7 +69,7 @@ class ActivationPolynomial(Proved):
     degree : int
         Odd, 1 to 15, for tanh and logistic; even, 2 to 14, for relu and softplus; 2 for square.
     radius : float
-        R, from 1e-6 to 500, in units of the pre-activation z.
+        Half-width R of the interval, from 1e-6 to 500, in units of the pre-activation z.
     coef : tuple of float
         Coefficients of a in T_1, T_3, ..., T_degree of t = z / radius for tanh and logistic; of
         its even part E in T_2, T_4, ..., T_degree for the others. The constant of E follows from
@@ -76,10 +78,10 @@ class ActivationPolynomial(Proved):
     Attributes
     ----------
     sup_error : float
-        Upper bound of max abs(a - (f - f(0))) on the interval; zero for square. For relu and
+        Upper bound of abs(a - (f - f(0))) on the interval; zero for square. For relu and
         softplus, fitted, it is twice what the best added constant would leave (see the module).
     max_abs, max_slope, max_bend : float
-        max abs of a, of da/dz and of d2a/dz2 on the interval, rounded upwards.
+        Maxima of abs of a, of da/dz and of d2a/dz2 on the interval, rounded upwards.
 
     Raises
     ------
@@ -113,7 +115,27 @@ class ActivationPolynomial(Proved):
 
     @classmethod
     def fit(cls, name: str, degree: int, radius: float) -> "ActivationPolynomial":
-        """Best fit, for relu and softplus up to a constant; cached. Errors are the class's."""
+        """Best fit, for relu and softplus up to a constant; cached.
+
+        Parameters
+        ----------
+        name : {"tanh", "logistic", "relu", "softplus", "square"}
+            The activation.
+        degree : int
+            As of the class.
+        radius : float
+            Half-width of the interval, from 1e-6 to 500, in units of the pre-activation z.
+
+        Returns
+        -------
+        polynomial : ActivationPolynomial
+            With its facts.
+
+        Raises
+        ------
+        ValueError
+            If an argument is not as described.
+        """
         return _fit(*_checked(name, degree, radius))
 
     @property
@@ -128,9 +150,10 @@ class ActivationPolynomial(Proved):
 
     @property
     def coefficients(self) -> np.ndarray:
-        """c_0, ..., c_degree with a(z) = sum of c_k z^k, c_0 = 0, shape (degree + 1,).
+        """Coefficients c_0 = 0, c_1, ..., c_degree of a(z) in powers of z.
 
-        The change of basis amplifies rounding, up to 6e5 times; the facts are those of `coef`.
+        An ndarray of shape (degree + 1,). The change of basis amplifies rounding, up to 6e5 times;
+        the facts are those of `coef`.
         """
         monomial = np.zeros(self.degree + 1)
         trimmed = chebyshev.cheb2poly(self._series)
@@ -138,17 +161,50 @@ class ActivationPolynomial(Proved):
         return monomial / np.vander([self.radius], self.degree + 1, increasing=True)[0]
 
     def __call__(self, z: np.ndarray | float) -> np.ndarray | float:
-        """a(z), of the shape of z; exactly z * z for square."""
+        """The value a(z); exactly z * z for square.
+
+        Parameters
+        ----------
+        z : float or ndarray of any shape
+            Pre-activations.
+
+        Returns
+        -------
+        a : float or ndarray of the shape of z
+            Values; bounded by the facts inside the interval only.
+        """
         if self.name == "square":
             return self.exact(z)
         return self._change(0, z) - self._change(0, 0.0)  # at zero, the difference of equals
 
     def derivative(self, z: np.ndarray | float) -> np.ndarray | float:
-        """da/dz at z, of the shape of z."""
+        """The slope da/dz.
+
+        Parameters
+        ----------
+        z : float or ndarray of any shape
+            Pre-activations.
+
+        Returns
+        -------
+        slope : float or ndarray of the shape of z
+            Per unit of z.
+        """
         return self._change(1, z)
 
     def exact(self, z: np.ndarray | float) -> np.ndarray | float:
-        """The true f(z) - f(0), of the shape of z, inside the interval and outside."""
+        """The true f(z) - f(0), inside the interval and outside.
+
+        Parameters
+        ----------
+        z : float or ndarray of any shape
+            Pre-activations.
+
+        Returns
+        -------
+        f : float or ndarray of the shape of z
+            What a stands in for.
+        """
         return _EXACT[self.name](np.asarray(z, float))
 
     def range_on(
@@ -156,14 +212,43 @@ class ActivationPolynomial(Proved):
     ) -> tuple[np.ndarray | float, np.ndarray | float]:
         """Smallest and largest value of a on [low, high], rounded outwards.
 
-        The ends, the shapes and the errors are those of :meth:`PolynomialApproximation.range_on`.
+        Parameters
+        ----------
+        low, high : float or ndarray of any shape
+            Ends, as of `skfhe.PolynomialApproximation.range_on`.
+
+        Returns
+        -------
+        minimum, maximum : float or ndarray of the broadcast shape
+            Bounds of a on each subinterval.
+
+        Raises
+        ------
+        ValueError
+            If an end is out of order, outside the interval or not a number.
         """
         return self._range(0, low, high)
 
     def slope_range_on(
         self, low: np.ndarray | float, high: np.ndarray | float
     ) -> tuple[np.ndarray | float, np.ndarray | float]:
-        """Smallest and largest da/dz on [low, high], rounded outwards; as :meth:`range_on`."""
+        """Smallest and largest da/dz on [low, high], rounded outwards.
+
+        Parameters
+        ----------
+        low, high : float or ndarray of any shape
+            Ends, as of `range_on`.
+
+        Returns
+        -------
+        minimum, maximum : float or ndarray of the broadcast shape
+            Bounds of the slope on each subinterval.
+
+        Raises
+        ------
+        ValueError
+            If an end is out of order, outside the interval or not a number.
+        """
         return self._range(1, low, high)
 
     @cached_property

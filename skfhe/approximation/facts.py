@@ -59,16 +59,37 @@ class Proved:
         raise NotImplementedError
 
     def to_dict(self) -> dict:
-        """JSON-ready dict of all fields; :meth:`from_dict` restores an equal object."""
+        """Give all fields as a dict that JSON can hold; `from_dict` restores an equal object.
+
+        Returns
+        -------
+        value : dict
+            Arguments and facts by name; ``coef`` is a list.
+        """
         return {f.name: getattr(self, f.name) for f in fields(self)} | {"coef": list(self.coef)}
 
     @classmethod
     def from_dict(cls: type[T], value: dict) -> T:
-        """Restore what :meth:`to_dict` gave, from an untrusted dict, proving its facts again.
+        """Restore what `to_dict` gave, proving its facts again.
 
         The facts are kept as stored, so that equality survives a machine whose last digits
-        differ. A field that is missing, unknown or malformed, or a fact that differs from the
-        recomputed one by more than the rounding slack (see the module), raises ValueError.
+        differ.
+
+        Parameters
+        ----------
+        value : dict
+            May come from who is not trusted.
+
+        Returns
+        -------
+        polynomial : object of this class
+            Equal to the one that was stored.
+
+        Raises
+        ------
+        ValueError
+            If a field is missing, unknown or malformed, or a fact differs from the recomputed one
+            by more than the rounding slack (see the module).
         """
         names = {f.name for f in fields(cls)}
         if not isinstance(value, dict) or set(value) != names:

@@ -33,27 +33,29 @@ _MAX_RADIUS = 1000.0  # beyond, the grid no longer resolves the sigmoid's rise a
 class PolynomialApproximation(Proved):
     """A polynomial p, odd about 1/2, for the logistic sigmoid s on [-radius, radius].
 
-    Everything here is public: it depends on no data. Use :meth:`fit`; the constructor computes
-    the facts from the coefficients, so an object cannot carry a fact that is not its own (the
-    module's docstring derives them). Outside the interval p diverges and no fact holds.
+    Everything here is public: it depends on no data. Use `fit`; the constructor computes the
+    facts from the coefficients, so an object cannot carry a fact that is not its own
+    (docs/proofs/approximation.md, statements 1 and 1a, derives them). Call it for p(z). Outside
+    the interval p diverges and no fact holds.
 
     Parameters
     ----------
     degree : int
-        Odd, from 1 to 15.
+        Degree of p, odd, from 1 to 15.
     radius : float
-        R, above 0 and at most 1000, in units of the margin z.
+        Half-width R of the interval, above 0 and at most 1000, in units of the margin z.
     kind : {"minimax", "least_squares", "monotone"}
         How the coefficients were chosen; "monotone" is refused if p' is negative somewhere.
-    coef : tuple of float, length (degree + 1) / 2
-        Coefficients of p - 1/2 in T_1, T_3, ..., T_degree of z / radius, none above 250.
+    coef : tuple of float
+        The (degree + 1) / 2 coefficients of p - 1/2 in T_1, T_3, ..., T_degree of z / radius, none
+        above 250.
 
     Attributes
     ----------
     sup_error : float
-        Upper bound of max abs(p - s) on the interval.
+        Upper bound of abs(p - s) on the interval.
     max_abs : float
-        max abs(p) on the interval, rounded upwards.
+        Maximum of abs(p) on the interval, rounded upwards.
     min_derivative, max_derivative : float
         Extremes of dp/dz (per unit of z, not of z / radius) there, rounded outwards.
 
@@ -61,6 +63,15 @@ class PolynomialApproximation(Proved):
     ------
     ValueError
         If an argument is not as described.
+
+    Examples
+    --------
+    >>> from skfhe import PolynomialApproximation
+    >>> p = PolynomialApproximation.fit(degree=5, radius=6.0)
+    >>> float(p(0.0)), p.depth
+    (0.5, 3)
+    >>> f"{p.sup_error:.3f}"
+    '0.020'
     """
 
     degree: int
@@ -98,10 +109,27 @@ class PolynomialApproximation(Proved):
 
     @classmethod
     def fit(cls, degree: int, radius: float, kind: str = "minimax") -> "PolynomialApproximation":
-        """Best approximation of a kind; cached. Parameters and errors are those of the class.
+        """Best approximation of a kind; cached.
 
-        "minimax" has the least sup error, "least_squares" the least L2 error with uniform weight,
-        "monotone" the least sup error subject to p' >= 0 on the whole interval.
+        Parameters
+        ----------
+        degree : int
+            Degree of p, odd, from 1 to 15.
+        radius : float
+            Half-width of the interval, above 0 and at most 1000, in units of the margin z.
+        kind : {"minimax", "least_squares", "monotone"}, default="minimax"
+            "minimax" has the least sup error, "least_squares" the least L2 error with uniform
+            weight, "monotone" the least sup error subject to p' >= 0 on the whole interval.
+
+        Returns
+        -------
+        approximation : PolynomialApproximation
+            With its facts.
+
+        Raises
+        ------
+        ValueError
+            If an argument is not as described.
         """
         return _fit(*_checked(degree, radius, kind))
 
@@ -117,10 +145,10 @@ class PolynomialApproximation(Proved):
 
     @property
     def odd_coefficients(self) -> np.ndarray:
-        """c_1, c_3, ..., c_degree with p(z) - 1/2 = sum of c_k z^k, shape ((degree + 1) / 2,).
+        """Coefficients c_1, c_3, ..., c_degree of p(z) - 1/2 in powers of z.
 
-        The change of basis amplifies rounding by up to (1 + sqrt(2))^degree, 6e5 at degree 15;
-        the facts are those of `coef`.
+        An ndarray of shape ((degree + 1) / 2,). The change of basis amplifies rounding by up to
+        (1 + sqrt(2))^degree, 6e5 at degree 15; the facts are those of `coef`.
         """
         monomial = np.zeros(self.degree + 1)
         trimmed = chebyshev.cheb2poly(full(self.coef))
@@ -128,11 +156,33 @@ class PolynomialApproximation(Proved):
         return monomial[1::2] / self.radius ** np.arange(1.0, self.degree + 1, 2)
 
     def __call__(self, z: np.ndarray | float) -> np.ndarray | float:
-        """p(z), of the shape of z."""
+        """The value p(z).
+
+        Parameters
+        ----------
+        z : float or ndarray of any shape
+            Margins.
+
+        Returns
+        -------
+        p : float or ndarray of the shape of z
+            Values; bounded by the facts inside the interval only.
+        """
         return 0.5 + chebyshev.chebval(np.asarray(z, float) / self.radius, full(self.coef))
 
     def derivative(self, z: np.ndarray | float) -> np.ndarray | float:
-        """dp/dz at z, of the shape of z."""
+        """The slope dp/dz.
+
+        Parameters
+        ----------
+        z : float or ndarray of any shape
+            Margins.
+
+        Returns
+        -------
+        slope : float or ndarray of the shape of z
+            Per unit of z.
+        """
         slope = chebyshev.chebder(full(self.coef))
         return chebyshev.chebval(np.asarray(z, float) / self.radius, slope) / self.radius
 
@@ -143,13 +193,14 @@ class PolynomialApproximation(Proved):
 
         Parameters
         ----------
-        low, high : float or array
+        low, high : float or ndarray of any shape
             Ends, -radius <= low <= high <= radius (up to a relative 1e-12, for rounding in
             whoever computed them); they broadcast, one subinterval per entry.
 
         Returns
         -------
-        minimum, maximum : float or array of the broadcast shape
+        minimum, maximum : float or ndarray of the broadcast shape
+            Bounds of p on each subinterval (docs/proofs/approximation.md, statement 1a).
 
         Raises
         ------
@@ -160,12 +211,27 @@ class PolynomialApproximation(Proved):
         return range_between(self, self._critical, low, high, self.radius, slack)
 
     def residual_bound(self, radius: np.ndarray | float | None = None) -> np.ndarray | float:
-        """Bound of abs(p(z) - y) over abs(z) <= radius (default: the whole interval), y in {0, 1}.
+        """Bound of the residual abs(p(z) - y) over abs(z) <= radius, for y in {0, 1}.
 
         With q = max abs(p - 1/2) the residual is at most q + abs(1/2 - y) = q + 1/2. Since
         p - 1/2 is odd it takes both signs of q, so one label attains the bound, q + 1/2 is max p
-        on the symmetric interval, and min p = 1 - max p makes it max abs(p) too. A radius that
-        is negative or above that of the approximation raises ValueError.
+        on the symmetric interval, and min p = 1 - max p makes it max abs(p) too
+        (docs/proofs/approximation.md, statement 1).
+
+        Parameters
+        ----------
+        radius : float or ndarray of any shape, optional
+            Bounds of the margin z; by default the whole interval.
+
+        Returns
+        -------
+        bound : float or ndarray of the shape of radius
+            At least 1/2.
+
+        Raises
+        ------
+        ValueError
+            If a radius is negative or above that of the approximation.
         """
         if radius is None:
             return self.max_abs
@@ -173,10 +239,23 @@ class PolynomialApproximation(Proved):
 
     @classmethod
     def from_dict(cls, value: dict) -> "PolynomialApproximation":
-        """Restore what :meth:`to_dict` gave, from an untrusted dict, proving its facts again.
+        """Restore what `to_dict` gave, proving its facts again.
 
-        A field that is missing, unknown or malformed, a fact that is not that of the coefficients
-        up to rounding, or a negative slope of kind "monotone" raises ValueError.
+        Parameters
+        ----------
+        value : dict
+            May come from who is not trusted.
+
+        Returns
+        -------
+        approximation : PolynomialApproximation
+            Equal to the one that was stored.
+
+        Raises
+        ------
+        ValueError
+            If a field is missing, unknown or malformed, a fact is not that of the coefficients up
+            to rounding, or a slope of kind "monotone" is negative.
         """
         self = super().from_dict(value)
         if self.kind == "monotone" and not self.monotone:

@@ -41,12 +41,22 @@ class CKKSParameters(BaseEstimator):
         Bits of each prime of the coefficient modulus, in TenSEAL's order: the base prime
         first, the special prime of key switching last.
     scale_bits : int, default=29
-        log2 of the scale at which rows and weights are encrypted.
+        Bits of the scale at which rows and weights are encrypted: its log2.
 
     Notes
     -----
     The defaults have the levels for degree 3. The circuit rescales where a prime allows, so
-    primes may be as large as the scale (one product each) or hold several products.
+    primes may be as large as the scale (one product each) or hold several products. A plan
+    refuses a modulus that is too large for 128-bit security at its ring dimension: the smaller of
+    SEAL's limit and that of the security guidelines (eprint 2024/463).
+
+    Examples
+    --------
+    >>> from skfhe import CKKSParameters, EncryptedDPLogisticRegression
+    >>> parameters = CKKSParameters(16384, (55, 45, 45, 45, 45, 55), scale_bits=30)
+    >>> model = EncryptedDPLogisticRegression(degree=3, context=parameters)
+    >>> model.plan(n_samples=1000, n_features=10).encryption.poly_modulus_degree
+    16384
     """
 
     _parameter_constraints: dict = {

@@ -78,6 +78,11 @@ class ApproximationDisplay:
         -------
         display : ApproximationDisplay
             The display, drawn.
+
+        Raises
+        ------
+        IndexError
+            If the plan has no such polynomial.
         """
         return cls.from_approximation(_choose(plan, index), ax=ax)
 
@@ -98,6 +103,13 @@ class ApproximationDisplay:
         -------
         display : ApproximationDisplay
             The display, drawn; its `intervals` are those of all steps.
+
+        Raises
+        ------
+        TypeError
+            If there is no classifier of this package.
+        IndexError
+            If the plan has no such polynomial.
         """
         model = fitted_classifier(estimator)
         intervals = model.history_["interval"]

@@ -42,6 +42,16 @@ class TradeoffDisplay:
         The figure.
     errorbar_ : ErrorbarContainer
         Mean and standard deviation over fits.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import make_classification
+    >>> from skfhe import EncryptedDPLogisticRegression, TradeoffDisplay
+    >>> X, y = make_classification(200, 4, random_state=0)
+    >>> model = EncryptedDPLogisticRegression(degree=1, data_norm=4.0)
+    >>> display = TradeoffDisplay.from_estimator(model, X, y, epsilons=(1, 4), n_repeats=2)
+    >>> display.scores.shape
+    (2, 2)
     """
 
     def __init__(
@@ -103,6 +113,11 @@ class TradeoffDisplay:
         -------
         display : TradeoffDisplay
             The display, drawn.
+
+        Raises
+        ------
+        TypeError
+            If the estimator has no classifier of this package.
         """
         pyplot(cls)
         if cv is None:
@@ -128,7 +143,7 @@ class TradeoffDisplay:
         ----------
         ax : Axes, default=None
             Where to draw; None makes a figure.
-        **errorbar_kw
+        **errorbar_kw : object
             More for `matplotlib.axes.Axes.errorbar`.
 
         Returns

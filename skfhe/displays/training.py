@@ -57,13 +57,21 @@ class TrainingDisplay:
         -------
         display : TrainingDisplay
             The display, drawn.
+
+        Raises
+        ------
+        TypeError
+            If there is no classifier of this package.
         """
         model = fitted_classifier(estimator)
         return cls(model.history_, model.plan_).plot(ax)
 
     @property
     def noise_norm(self) -> np.ndarray:
-        """Root mean square norm of the noise alone in each step's mean gradient."""
+        """Root mean square norm of the noise alone in each step's mean gradient.
+
+        An ndarray of shape (n_steps,), in units of the mean gradient of stored rows.
+        """
         plan, problem = self.plan, self.plan.problem
         entries = problem.n_columns * (problem.hidden_units or problem.n_outputs)
         beside = (problem.hidden_units + 1) * problem.n_outputs if problem.hidden_units else 0

@@ -58,6 +58,11 @@ class RowNormClipper(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         -------
         self : object
             The transformer.
+
+        Raises
+        ------
+        ValueError
+            If `max_norm` is not positive and finite, or X has NaN or infinite values.
         """
         self._validate_params()
         self._bound()

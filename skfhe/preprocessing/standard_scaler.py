@@ -63,7 +63,8 @@ class DPStandardScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
     Notes
     -----
-    **Sensitivity.** Let a be a value clipped to its bounds, mapped to [-1, 1] and cut towards
+    **Sensitivity** (proved here; the releases are accounted for by docs/proofs/accounting.md,
+    statement 6). Let a be a value clipped to its bounds, mapped to [-1, 1] and cut towards
     zero to 20 binary digits. A row adds, for each of its d columns, a to one sum and s to
     another, s being ``1 - a^2`` cut down to 20 digits. Since ``0 <= s <= 1 - a^2``,
 

@@ -48,7 +48,7 @@ def gaussian_delta(epsilon: float, mu: float) -> float:
     Parameters
     ----------
     epsilon : float
-        Positive and finite.
+        Of the guarantee, positive and finite.
     mu : float
         Sensitivity over noise spread, positive and finite; ``sqrt(T) / m`` for T releases with
         noise multiplier m.
@@ -56,7 +56,7 @@ def gaussian_delta(epsilon: float, mu: float) -> float:
     Returns
     -------
     delta : float
-        In [0, 1].
+        Of the guarantee at that epsilon, in [0, 1].
 
     Raises
     ------
@@ -81,18 +81,19 @@ def delta_at(epsilon: float, noise_multiplier: float, n_releases: int) -> float:
     Parameters
     ----------
     epsilon : float
-        Positive and finite.
+        Of the guarantee, positive and finite.
     noise_multiplier : float
         Noise spread over sensitivity of each release, not negative and finite.
     n_releases : int
-        At least 1.
+        Number of Gaussian releases, at least 1.
 
     Returns
     -------
     delta : float
-        An upper bound from the privacy loss distribution: never below `gaussian_delta`, and less
-        than 1e-4 relative above it where epsilon is .01 to 100 and delta 1e-12 to .1 (tested).
-        Far outside it stays an upper bound and gets looser. 1 if there is no noise.
+        Of the guarantee, an upper bound from the privacy loss distribution: never below
+        `gaussian_delta`, and less than 1e-4 relative above it where epsilon is .01 to 100 and
+        delta 1e-12 to .1 (tested). Far outside it stays an upper bound and gets looser. 1 if there
+        is no noise.
 
     Raises
     ------
@@ -112,16 +113,17 @@ def epsilon_at(delta: float, noise_multiplier: float, n_releases: int) -> float:
     Parameters
     ----------
     delta : float
-        Between 0 and 1, both excluded.
+        Of the guarantee, between 0 and 1, both excluded.
     noise_multiplier : float
         Noise spread over sensitivity of each release, not negative and finite.
     n_releases : int
-        At least 1.
+        Number of Gaussian releases, at least 1.
 
     Returns
     -------
     epsilon : float
-        An upper bound from the privacy loss distribution; infinity if there is no noise.
+        Of the guarantee, an upper bound from the privacy loss distribution; infinity if there is
+        no noise.
 
     Raises
     ------
@@ -144,13 +146,14 @@ def calibrate(epsilon: float, delta: float, n_releases: int) -> float:
     delta : float
         The target, between 0 and 1, both excluded.
     n_releases : int
-        At least 1.
+        Number of Gaussian releases, at least 1.
 
     Returns
     -------
     noise_multiplier : float
-        Satisfies ``epsilon_at(delta, noise_multiplier, n_releases) <= epsilon`` and is above the
-        smallest such number by a few 1e-6 of itself at most. 0 if `epsilon` is infinite.
+        Noise spread over sensitivity of each release, with
+        ``epsilon_at(delta, noise_multiplier, n_releases) <= epsilon``; above the smallest such
+        number by a few 1e-6 of itself at most. 0 if `epsilon` is infinite.
 
     Raises
     ------
@@ -186,9 +189,9 @@ def last_iterate_mu(contraction: float, n_steps: int, noise_multiplier: float) -
     Parameters
     ----------
     contraction : float
-        c = max(|1 - eta m|, |1 - eta M|), at least 0 and below 1.
+        The factor c = max(|1 - eta m|, |1 - eta M|), at least 0 and below 1.
     n_steps : int
-        t, at least 1.
+        The number of steps t, at least 1.
     noise_multiplier : float
         Noise spread over sensitivity of every step, positive and finite.
 
@@ -227,7 +230,7 @@ def discreteness(sigma_units: float, n_coordinates: int, n_releases: int) -> tup
     n_coordinates : int
         Coordinates of each released vector, at least 1.
     n_releases : int
-        At least 1.
+        Number of releases, at least 1.
 
     Returns
     -------

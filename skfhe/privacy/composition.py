@@ -50,7 +50,10 @@ class Releases(Protocol):
 
 @dataclass(frozen=True)
 class Composition:
-    """Several mechanisms together.
+    """Several mechanisms together; all of it public.
+
+    They add up, and are multiplied by how often they run. Why three sums are enough is in the
+    module's docstring and in docs/proofs/accounting.md, statements 7 and 8.
 
     Attributes
     ----------
@@ -69,7 +72,18 @@ class Composition:
 
     @classmethod
     def of(cls, mechanisms: Iterable[Releases]) -> Composition:
-        """Compose mechanisms; those without a release cost nothing."""
+        """Compose mechanisms; those without a release cost nothing.
+
+        Parameters
+        ----------
+        mechanisms : iterable of objects with the figures of `Releases`
+            Entries of a ledger, guarantees of fitted models or mechanisms.
+
+        Returns
+        -------
+        composition : Composition
+            The three sums.
+        """
         made = [one for one in mechanisms if one.n_releases]
         return cls(
             squared_mu=math.fsum(one.squared_mu for one in made),
@@ -102,7 +116,12 @@ class Composition:
         Parameters
         ----------
         delta : float
-            Between 0 and 1.
+            Of the guarantee, between 0 and 1.
+
+        Returns
+        -------
+        epsilon : float
+            Of the guarantee, an upper bound.
 
         Raises
         ------
@@ -122,7 +141,18 @@ class Composition:
         return accounting.epsilon_at(spare, 1 / math.sqrt(self.squared_mu), 1)
 
     def delta_at(self, epsilon: float) -> float:
-        """Delta at an epsilon, which is positive; 1 for seeded noise."""
+        """Delta at an epsilon; 1 for seeded noise.
+
+        Parameters
+        ----------
+        epsilon : float
+            Of the guarantee, positive.
+
+        Returns
+        -------
+        delta : float
+            Of the guarantee, an upper bound; zero if nothing was released.
+        """
         if not self.squared_mu:
             return 0.0
         if math.isinf(self.squared_mu):

@@ -14,25 +14,25 @@ from .composition import Composition
 
 @dataclass(frozen=True)
 class PrivacyGuarantee:
-    """What the fitted model's privacy rests on.
+    """What the fitted model's privacy rests on; all of it public.
 
     Attributes
     ----------
     epsilon, delta : float
         The guarantee for what was really done: infinite epsilon if the noise was seeded.
     nominal_epsilon : float
-        The epsilon that unseeded noise gives.
+        Of the guarantee that unseeded noise gives.
     noise_multiplier : float
         Noise spread over sensitivity of every gradient release.
     squared_mu : float
         Sum over all releases of one over the squared noise multiplier; infinite if the noise was
         seeded.
     sensitivity : float
-        Of a release, in units of the bound S that follows the weights.
+        L2 sensitivity of a release, in units of the bound S that follows the weights.
     n_releases : int
         Gaussian releases that were made, those that prepare the rows included.
-    neighboring : str
-        "add_remove" (a row against a zero row, n public) or "replace_one".
+    neighboring : {"add_remove", "replace_one"}
+        What is hidden: that a row was there (against a zero row, n being public), or what it was.
     guaranteed : bool
         Whether the noise came from the operating system.
     error_probability, discreteness : float
@@ -66,7 +66,22 @@ class PrivacyGuarantee:
 
     @classmethod
     def of(cls, plan: TrainingPlan, n_releases: int, guaranteed: bool) -> PrivacyGuarantee:
-        """The guarantee of a run under a plan."""
+        """The guarantee of a run under a plan.
+
+        Parameters
+        ----------
+        plan : TrainingPlan
+            The run's.
+        n_releases : int
+            Gaussian releases that were made.
+        guaranteed : bool
+            Whether the noise came from the operating system.
+
+        Returns
+        -------
+        guarantee : PrivacyGuarantee
+            The plan's, or none if the noise was seeded.
+        """
         terms, certificate = plan.guarantee, plan.certificate
         return cls(
             epsilon=terms.epsilon if guaranteed else math.inf,
@@ -91,7 +106,12 @@ class PrivacyGuarantee:
         Parameters
         ----------
         delta : float
-            Between 0 and 1, and above what encryption errors may cost.
+            Of the guarantee, between 0 and 1, and above what encryption errors may cost.
+
+        Returns
+        -------
+        epsilon : float
+            Of the guarantee, an upper bound.
 
         Raises
         ------
@@ -123,7 +143,13 @@ class PrivacyGuarantee:
         return f"no privacy: the noise was seeded (would be epsilon={self.nominal_epsilon:g})"
 
     def page(self) -> Page:
-        """Title and rows (name, value) of the guarantee's card."""
+        """Title and rows (name, value) of the guarantee's card.
+
+        Returns
+        -------
+        page : list of tuple
+            Sections of the card that notebooks show: a title, and rows of a name and a value.
+        """
         stated = promise(self.nominal_epsilon, self.delta, self.neighboring)
         rows = [
             ("guarantee", stated if self.guaranteed else str(self)),

@@ -22,7 +22,13 @@ _ROUNDING = 1e-9
 
 
 class Budget(NamedTuple):
-    """A pair (epsilon, delta)."""
+    """A pair (epsilon, delta).
+
+    Attributes
+    ----------
+    epsilon, delta : float
+        Of a guarantee.
+    """
 
     epsilon: float
     delta: float
@@ -96,6 +102,11 @@ class PrivacyLedger:
         dataset : str, default=""
             As for a new ledger.
 
+        Returns
+        -------
+        ledger : PrivacyLedger
+            A handle to the file's entries.
+
         Raises
         ------
         ValueError
@@ -136,20 +147,45 @@ class PrivacyLedger:
         return self._store.path
 
     def entries(self) -> list[LedgerEntry]:
-        """All entries, oldest first."""
+        """All entries, oldest first.
+
+        Returns
+        -------
+        entries : list of LedgerEntry
+            A copy.
+        """
         with self._store.transaction() as connection:
             return read(connection)
 
     def composition(self) -> Composition:
-        """All entries composed."""
+        """All entries composed.
+
+        Returns
+        -------
+        composition : Composition
+            What they cost together.
+        """
         return Composition.of(self.entries())
 
     def spent(self) -> Budget:
-        """Epsilon of all entries together, at the ledger's delta."""
+        """Epsilon of all entries together, at the ledger's delta.
+
+        Returns
+        -------
+        spent : Budget
+            Its epsilon is infinite if noise of an entry was seeded, or more of delta is taken
+            than ledgers allow for (docs/proofs/accounting.md, statement 8).
+        """
         return Budget(composed_epsilon(self.composition(), self.delta), self.delta)
 
     def remaining(self) -> Budget:
-        """The largest guarantee that one more fit at the ledger's delta can have."""
+        """The largest guarantee that one more fit at the ledger's delta can have.
+
+        Returns
+        -------
+        left : Budget
+            Its epsilon is zero if the budget is spent.
+        """
         if math.isinf(self.epsilon):
             return Budget(math.inf, self.delta)
         composition = self.composition()
@@ -162,7 +198,18 @@ class PrivacyLedger:
         return Budget(composed_epsilon(Composition(squared), self.delta), self.delta)
 
     def admits(self, composition: Composition) -> bool:
-        """Whether the budget pays for a composition beside all entries; nothing is debited."""
+        """Whether the budget pays for a composition beside all entries; nothing is debited.
+
+        Parameters
+        ----------
+        composition : Composition
+            What would be released.
+
+        Returns
+        -------
+        admitted : bool
+            Whether both limits hold (docs/proofs/accounting.md, statement 8).
+        """
         return _within(self.composition() + composition, self.epsilon, self.delta)
 
     def debit(
@@ -183,11 +230,11 @@ class PrivacyLedger:
             Its name.
         releases : object with squared_mu, n_releases, error_probability, discreteness
             What it will release.
-        neighboring : str
+        neighboring : {"add_remove", "replace_one"}
             The relation that the noise refers to.
-        digest : str
+        digest : str, default=""
             The plan's.
-        seeded : bool
+        seeded : bool, default=False
             Whether the noise comes from a seed and protects nothing.
         token : str, optional
             A random name for the entry, for who may ask twice: the same mechanism is paid once.

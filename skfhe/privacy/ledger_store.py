@@ -49,8 +49,8 @@ class LedgerEntry:
         What was run, usually the name of an estimator.
     dataset : str
         The ledger handle's name for the data.
-    neighboring : str
-        "add_remove" or "replace_one".
+    neighboring : {"add_remove", "replace_one"}
+        The relation that the noise refers to.
     digest : str
         The training plan's, empty where there is none.
     squared_mu : float

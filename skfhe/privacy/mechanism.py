@@ -32,17 +32,17 @@ class GaussianMechanism:
     exponent : int
         One unit of the integer grid is ``2**exponent``.
     sensitivity : float
-        Of the vector after rounding to the grid, L2, in its own units.
+        L2 sensitivity of the vector after rounding to the grid, in its own units.
     sigma_units : int
         Spread of the discrete Gaussian noise, in units of the grid.
     noise_multiplier : float
         Spread over sensitivity, as the accountant may take it.
+    discreteness : float
+        What integer noise costs of delta.
     n_releases : int
         One.
     error_probability : float
         Zero: nothing is encrypted.
-    discreteness : float
-        What integer noise costs of delta.
 
     Notes
     -----
@@ -57,8 +57,8 @@ class GaussianMechanism:
 
     **Noise.** Integers plus exact discrete Gaussian noise of spread s units are as private as
     continuous Gaussian noise with multiplier ``sqrt(s^2 - 16) u / sensitivity``, up to
-    `discreteness` of delta (`accounting.discreteness`). s is the least integer, plus one for the
-    roundings of this computation, for which that is at least the multiplier that
+    `discreteness` of delta (docs/proofs/errors.md, statement 5a). s is the least integer, plus one
+    for the roundings of this computation, for which that is at least the multiplier that
     `accounting.calibrate` gives for (epsilon, (1 - DELTA_SHARE) delta) and one release. What
     follows, conversion to floating point included, is post-processing.
     """
@@ -86,6 +86,11 @@ class GaussianMechanism:
             Bound on the L2 distance of the vectors of neighbours, positive and finite.
         epsilon, delta : float
             The guarantee: epsilon from 1e-6 to 100, delta between 0 and 1.
+
+        Returns
+        -------
+        mechanism : GaussianMechanism
+            With the least noise that meets it.
 
         Raises
         ------

@@ -61,12 +61,13 @@ def discrete_gaussian(
     """Draw exact samples of the discrete Gaussian on the integers.
 
     Each sample is an integer v with probability proportional to ``exp(-v^2 / (2 sigma^2))``,
-    independent of the others.
+    independent of the others (Karney 2016, see the module; docs/proofs/errors.md, statement 5a,
+    for what it costs in delta that the noise is discrete).
 
     Parameters
     ----------
     sigma : int
-        The spread, an integer from 1 to 2**46. Public.
+        The spread in integer units, from 1 to 2**46. Public.
     size : int
         How many samples to draw. Public.
     random_bytes : callable, default=os.urandom
@@ -75,8 +76,8 @@ def discrete_gaussian(
 
     Returns
     -------
-    noise : ndarray of int64, shape (size,)
-        The samples. Secret.
+    noise : ndarray of int64 of shape (size,)
+        The samples, in integer units. Secret.
 
     Raises
     ------
@@ -150,6 +151,11 @@ def noise_source(random_state, released: str = "model") -> RandomBytes:
     -------
     random_bytes : callable
         ``os.urandom`` itself if and only if the noise is unpredictable.
+
+    Warns
+    -----
+    SeededNoiseWarning
+        If the noise is seeded.
     """
     if random_state is None:
         return os.urandom

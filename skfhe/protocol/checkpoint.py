@@ -13,30 +13,70 @@ from .places import Message, Place, StoredMessage
 
 
 class Checkpoint:
-    """In memory: what ends with the process."""
+    """What an evaluator must not forget, in memory: what ends with the process. Public.
+
+    Whoever goes on from the same checkpoint sends the same answers again, so that no noise is
+    used for two.
+    """
 
     def __init__(self) -> None:
         self._answers: dict[str, bytes] = {}
 
     def keys(self) -> bytes | None:
-        """The evaluation keys of an earlier process."""
+        """The evaluation keys of an earlier process.
+
+        Returns
+        -------
+        keys : bytes or None
+            The key holder's message; None if there is none.
+        """
         return None
 
     def keep_keys(self, keys: bytes) -> Message:
-        """Keep the evaluation keys; returns where workers find them."""
+        """Keep the evaluation keys.
+
+        Parameters
+        ----------
+        keys : bytes
+            The key holder's message.
+
+        Returns
+        -------
+        message : bytes or StoredMessage
+            Where workers find them.
+        """
         return keys
 
     def answer(self, name: str) -> bytes | None:
-        """The last answer of this name."""
+        """The last answer of a name.
+
+        Parameters
+        ----------
+        name : str
+            A statistic's, or "step".
+
+        Returns
+        -------
+        answer : bytes or None
+            The same bytes that were sent; None if there is none.
+        """
         return self._answers.get(name)
 
     def keep(self, name: str, answer: bytes) -> None:
-        """Keep an answer in the place of an earlier one of the name."""
+        """Keep an answer in the place of an earlier one of the name.
+
+        Parameters
+        ----------
+        name : str
+            A statistic's, or "step".
+        answer : bytes
+            What is about to be sent.
+        """
         self._answers[name] = answer
 
 
 class FolderCheckpoint(Checkpoint):
-    """In a folder, which survives the process at any moment.
+    """The same in a folder, which survives the process at any moment.
 
     Parameters
     ----------

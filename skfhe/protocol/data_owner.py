@@ -6,13 +6,11 @@ import hashlib
 import os
 import threading
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 
 from ..crypto.backend import Encryptor, Scheme
 from ..exceptions import PlanMismatch
@@ -21,13 +19,12 @@ from ..planning import check_plan
 from ..privacy.frame import Frame
 from ..privacy.noise import RandomBytes, discrete_gaussian
 from ..privacy.statistics import integer_sums
-from ..sources import RowSource, rows_of
-from ..sources.base import Batch
+from ..sources import rows_of
 from . import messages
-from .dataset import EncryptedDataset
+from .chunks import Chunks
 from .manifest import Shard, rows_file
 from .models import model_of
-from .owner_folder import OwnerFolder
+from .owner_folder import Leaving
 from .places import Place, StoredMessage
 from .preparation import plain_frame, unpack_frame
 from .rows import RowCheck, check_rows
@@ -35,15 +32,15 @@ from .schemes import plan_scheme
 from .vault import owner_key
 
 
-class DataOwner:
-    """Encrypts rows, labels and noise for one plan.
+class DataOwner(Leaving):
+    """Encrypts rows, labels and noise for one plan. What it sends is encrypted, all else secret.
 
     Parameters
     ----------
     plan : TrainingPlan
         The plan that all parties agreed on.
     encryptor : Encryptor
-        ``KeyHolder.encryptor()`` for a single owner who holds the key, at half the size; the
+        `KeyHolder.encryptor` gives it for a single owner who holds the key, at half the size; the
         others use `with_public_key`.
     run : str
         The key holder's run, which noise is bound to.
@@ -57,10 +54,27 @@ class DataOwner:
 
     Attributes
     ----------
-    plan, run, public_key
+    plan : TrainingPlan
+        As given.
+    run : str
         As given.
     index : int
         The owner's index.
+
+    Raises
+    ------
+    PlanMismatch
+        If the plan is unsound, has no such owner, or is for encryption under another key.
+
+    Examples
+    --------
+    >>> from skfhe import DataOwner, EncryptedDPLogisticRegression, KeyHolder
+    >>> model = EncryptedDPLogisticRegression(degree=1)
+    >>> plan = model.plan(n_samples=200, n_features=4, n_owners=2)
+    >>> with KeyHolder(plan) as key_holder:
+    ...     owner = DataOwner.with_public_key(plan, key_holder.public_key(), owner=1)
+    >>> owner.index, owner.run == key_holder.run
+    (1, True)
     """
 
     def __init__(
@@ -87,6 +101,7 @@ class DataOwner:
         self.index = owner
         self._random_bytes = random_bytes
         self.public_key = public_key
+        self._chunks = Chunks(plan, run, owner, encryptor)
         self._noised: set[str | int] = set()
         self._lock = threading.Lock()
         self._frame = None if plan.preparation.moments else plain_frame(plan)
@@ -109,11 +124,16 @@ class DataOwner:
         plan : TrainingPlan
             The plan that all parties agreed on.
         public_key : bytes
-            The key holder's message.
+            The message of `KeyHolder.public_key`.
         owner : int, default=0
             Index of this owner among the plan's.
         scheme : Scheme, optional
             The backend; by default the encrypted one.
+
+        Returns
+        -------
+        owner : DataOwner
+            For the key's run.
 
         Raises
         ------
@@ -146,7 +166,12 @@ class DataOwner:
         folder : path-like
             The key holder's (`FolderState`), whose key is read and not changed.
         passphrase : bytes, optional
-            What the key is sealed by.
+            What the key is sealed by. Secret.
+
+        Returns
+        -------
+        owner : DataOwner
+            For the folder's run.
 
         Raises
         ------
@@ -168,7 +193,12 @@ class DataOwner:
         Parameters
         ----------
         X : array-like or sparse matrix of shape (n, n_features)
-            This owner's rows.
+            This owner's rows. Secret.
+
+        Returns
+        -------
+        check : RowCheck
+            For this owner's eyes only: no guarantee covers it.
         """
         return check_rows(X, self.plan.problem.data_norm)
 
@@ -183,7 +213,12 @@ class DataOwner:
             One of the plan's. The curvature is that of the stored rows, so it needs `adopt` first
             where the plan has moments.
         X : ndarray or sparse matrix of shape (n, n_features), or RowSource
-            All rows of this owner.
+            All rows of this owner. Secret.
+
+        Returns
+        -------
+        share : bytes
+            Encrypted, for `Evaluator.aggregate`.
 
         Raises
         ------
@@ -198,7 +233,7 @@ class DataOwner:
         statistic = statistics[name]
         frame = plain_frame(self.plan) if name == "moments" else self._adopted()
         values = np.zeros(statistic.length, dtype=np.int64)
-        for rows, _ in self._batches(rows_of(X)):
+        for rows, _ in self._chunks.batches(rows_of(X)):
             values += integer_sums(name, self.plan, frame, rows)
         self._use(name)
         sigma = self.plan.guarantee.share(statistic.noise_units)
@@ -214,6 +249,11 @@ class DataOwner:
 
     def adopt(self, frame: bytes) -> None:
         """Take the key holder's frame, made from the moments: how rows are to be stored.
+
+        Parameters
+        ----------
+        frame : bytes
+            The message of `KeyHolder.frame`.
 
         Raises
         ------
@@ -231,14 +271,21 @@ class DataOwner:
         Parameters
         ----------
         X : ndarray or sparse matrix of shape (n, n_features), or RowSource
-            Rows. Sparse ones become dense one chunk at a time.
+            Rows. Sparse ones become dense one chunk at a time. Secret.
         targets : ndarray of shape (n,), optional
-            Index of each row's class, 0 to K - 1; a source has its own.
+            Index of each row's class, 0 to K - 1; a source has its own. Secret.
 
         Yields
         ------
         chunk : bytes
-            One message for the evaluator.
+            One message for `Evaluator.load`.
+
+        Raises
+        ------
+        PlanMismatch
+            If rows do not fit the plan, or its frame is not adopted.
+        ValueError
+            If rows cannot be read, or a target is no class index.
         """
         for shard in self.shards(X, targets):
             yield shard.message
@@ -246,105 +293,50 @@ class DataOwner:
     def shards(
         self, X, targets: NDArray | None = None, folder: str | os.PathLike[str] | None = None
     ) -> Iterator[Shard]:
-        """The same as shards, whose messages are in a folder if one is given."""
-        place = None if folder is None else Place(folder)
-        for shard in self._encrypted(rows_of(X, targets)):
-            if place is not None:
-                stored = StoredMessage.of(place, rows_file(shard.chunk), shard.message)
-                shard = replace(shard, message=stored)
-            yield shard
-
-    def _encrypted(self, source: RowSource) -> Iterator[Shard]:
-        frame, n_classes = self._adopted(), self.plan.problem.n_classes
-        for index, (rows, targets) in enumerate(self._batches(source)):
-            if not np.isin(targets, np.arange(n_classes)).all():
-                raise ValueError(f"targets must be class indices from 0 to {n_classes - 1}.")
-            dense = rows.toarray() if sparse.issparse(rows) else rows
-            message = self._encrypt_chunk(index, frame.rows(dense), targets)
-            yield Shard(self.index, index, len(targets), message)
-
-    def _batches(self, source: RowSource) -> Iterator[Batch]:
-        """A source's rows, as many as share a ciphertext; refused if they do not fit the plan."""
-        problem, count = self.plan.problem, 0
-        if source.n_features != problem.n_features:
-            raise PlanMismatch(
-                f"rows must have the plan's {problem.n_features} features, got "
-                f"{source.n_features}."
-            )
-        for rows, targets in source.batches(self._model.rows_per_chunk):
-            count += len(targets)
-            if count > problem.n_samples:
-                raise PlanMismatch(
-                    f"the plan is for at most {problem.n_samples} rows of all owners; this one "
-                    "has more."
-                )
-            yield rows, targets
-
-    @np.errstate(all="ignore")  # nothing may be raised that depends on a row
-    def _encrypt_chunk(self, index: int, rows: NDArray, targets: NDArray) -> bytes:
-        sections = [
-            self._encryptor.encrypt(plain.slots, plain.scale, plain.level, dither=True)
-            for plain in self._model.pack(rows, targets)
-        ]
-        return messages.pack(
-            "rows",
-            self.plan.digest,
-            sections,
-            run=self.run,
-            owner=self.index,
-            chunk=index,
-            n_samples=len(rows),
-        )
-
-    def dataset(self, X, targets: NDArray | None = None) -> EncryptedDataset:
-        """This owner's part of a data set: all rows, and noise for every step.
-
-        With the curvature, if the plan has it; a plan with moments needs `adopt` first.
-        """
-        curvature = ()
-        if self.plan.preparation.curvature:
-            curvature = (self.statistic("curvature", X),)
-        shards = tuple(self.shards(X, targets))
-        noise = tuple(self.noise(step) for step in range(self.plan.visits))
-        n_samples = sum(shard.n_samples for shard in shards)
-        return EncryptedDataset(self.plan.digest, n_samples, shards, (noise,), curvature)
-
-    def save_moments(self, folder: str | os.PathLike[str], X) -> None:
-        """This owner's share of the moments in a folder; what is there already stays.
+        """The same as shards, whose messages are in a folder if one is given.
 
         Parameters
         ----------
-        folder : path-like
-            The one that `save` will fill.
-        X : as `statistic` takes it
-        """
-        OwnerFolder(self, folder).statistic("moments", X)
-
-    def save(self, folder: str | os.PathLike[str], X, targets: NDArray | None = None) -> None:
-        """What `dataset` makes, in a folder, for `EncryptedDataset.load`; rows are streamed.
-
-        Interrupted, an owner made anew goes on: noise that is there already is kept, rows are
-        encrypted again, and the manifest that completes the folder comes last.
-
-        Parameters
-        ----------
-        folder : path-like
+        X : ndarray or sparse matrix of shape (n, n_features), or RowSource
+            Rows. Secret.
+        targets : ndarray of shape (n,), optional
+            Index of each row's class, as `encrypt` takes it. Secret.
+        folder : path-like, optional
             A local folder, or a URL that fsspec opens.
-        X, targets : as `encrypt` takes them
+
+        Yields
+        ------
+        shard : Shard
+            A chunk of rows.
 
         Raises
         ------
-        PlanMismatch
-            If the folder holds a complete data set, or noise of another run.
+        PlanMismatch, ValueError
+            As `encrypt`.
         """
-        OwnerFolder(self, folder).fill(rows_of(X, targets))
+        place = None if folder is None else Place(folder)
+        source, frame = rows_of(X, targets), self._adopted()
+        for chunk, n_samples, message in self._chunks.encrypted(source, frame):
+            if place is not None:
+                message = StoredMessage.of(place, rows_file(chunk), message)
+            yield Shard(self.index, chunk, n_samples, message)
 
     def noise(self, step: int) -> bytes:
         """This owner's share of the noise of one visit, encrypted; each only once.
 
-        Discrete Gaussian noise of variance sigma^2/(M - c) on every plaintext coefficient that is
-        released, whether it carries an output or not; where a round has several steps, one vector
-        for each.
+        Discrete Gaussian noise of variance sigma^2/(M - c) (docs/proofs/accounting.md,
+        statement 9) on every plaintext coefficient that is released, whether it carries an output
+        or not; where a round has several steps, one vector for each.
+
+        Parameters
+        ----------
+        step : int
+            The visit, from 0.
+
+        Returns
+        -------
+        noise : bytes
+            Encrypted, for `Evaluator.step`.
 
         Raises
         ------

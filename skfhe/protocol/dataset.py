@@ -16,6 +16,8 @@ from .places import Message, Place, StoredMessage, read
 class EncryptedDataset:
     """Encrypted rows and labels, with the noise of one run.
 
+    `DataOwner.dataset` makes one of each owner's rows, `concat` one of all.
+
     Attributes
     ----------
     plan_digest : str
@@ -28,6 +30,22 @@ class EncryptedDataset:
         For every owner, its encrypted noise share of every step.
     curvature : tuple of messages
         For every owner, its noised share of the second moments; empty if the plan has none.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skfhe import DataOwner, EncryptedDataset, EncryptedDPLogisticRegression, KeyHolder
+    >>> model = EncryptedDPLogisticRegression(
+    ...     degree=1, standardize=False, precondition=False, max_iter=2
+    ... )
+    >>> plan = model.plan(n_samples=20, n_features=3, n_owners=2)
+    >>> X, targets = np.zeros((10, 3)), np.zeros(10, dtype=int)
+    >>> with KeyHolder(plan) as key_holder:
+    ...     key = key_holder.public_key()
+    ...     owners = [DataOwner.with_public_key(plan, key, owner) for owner in range(2)]
+    ...     dataset = EncryptedDataset.concat(*(owner.dataset(X, targets) for owner in owners))
+    >>> dataset.n_samples, len(dataset.noise)
+    (20, 2)
     """
 
     plan_digest: str
@@ -38,11 +56,21 @@ class EncryptedDataset:
 
     @property
     def n_bytes(self) -> int:
-        """Size of the encrypted rows."""
+        """Size of the encrypted rows in bytes."""
         return sum(len(shard.message) for shard in self.shards)
 
     def noise_of(self, step: int) -> list[bytes]:
         """Every owner's noise share of one step.
+
+        Parameters
+        ----------
+        step : int
+            The visit, from 0.
+
+        Returns
+        -------
+        noise : list of bytes
+            One encrypted message of every owner, for `Evaluator.step`.
 
         Raises
         ------
@@ -55,7 +83,23 @@ class EncryptedDataset:
 
     @classmethod
     def concat(cls, *parts: EncryptedDataset) -> EncryptedDataset:
-        """One data set from the parts of several owners under one plan, owner 0 first."""
+        """One data set from the parts of several owners under one plan.
+
+        Parameters
+        ----------
+        *parts : EncryptedDataset
+            One of every owner, owner 0 first.
+
+        Returns
+        -------
+        dataset : EncryptedDataset
+            All rows, and the noise of all owners.
+
+        Raises
+        ------
+        ValueError
+            If the parts are for different plans, or there is none.
+        """
         digests = {part.plan_digest for part in parts}
         if len(digests) != 1:
             raise ValueError(
@@ -89,6 +133,8 @@ class EncryptedDataset:
             If a manifest is missing, malformed, of another format version or was altered.
         PlanMismatch
             If a data set is for another plan.
+        ValueError
+            If there is no folder, or the data sets are for different plans.
         """
         parts = [_part(Place(folder), plan_digest) for folder in folders]
         if not parts:
@@ -111,6 +157,11 @@ def shares_of(name: str, folders: Sequence[str | os.PathLike[str]]) -> list[byte
         The statistic.
     folders : sequence of path-like
         Of all owners, owner 0 first.
+
+    Returns
+    -------
+    shares : list of bytes or None
+        Encrypted messages, for `Evaluator.aggregate`.
     """
     places, file = [Place(folder) for folder in folders], statistic_file(name)
     if not all(place.exists(file) for place in places):
@@ -119,7 +170,18 @@ def shares_of(name: str, folders: Sequence[str | os.PathLike[str]]) -> list[byte
 
 
 def is_complete(folder: str | os.PathLike[str]) -> bool:
-    """Whether an owner's folder has its manifest, which comes last."""
+    """Whether an owner's folder has its manifest, which comes last.
+
+    Parameters
+    ----------
+    folder : path-like
+        The owner's: a local folder, or a URL that fsspec opens.
+
+    Returns
+    -------
+    complete : bool
+        Whether `EncryptedDataset.load` would find it complete.
+    """
     return Place(folder).exists(MANIFEST)
 
 

@@ -27,7 +27,9 @@ CACHE_BYTES = 2e9
 
 
 class Evaluator:
-    """The untrusted server. Sees ciphertexts and the plan, and can decrypt nothing.
+    """The untrusted server: computes on ciphertexts, and can decrypt nothing.
+
+    It sees the plan, ciphertexts and how many rows each owner has.
 
     Parameters
     ----------
@@ -52,6 +54,25 @@ class Evaluator:
     ----------
     noise_seeded : bool
         Whether an owner has said that its noise came from a seed.
+
+    Raises
+    ------
+    MessageError
+        If there are no evaluation keys in the messages, or an answer of the checkpoint is none.
+    PlanMismatch
+        If a message is for another plan or run.
+
+    Examples
+    --------
+    >>> from skfhe import EncryptedDPLogisticRegression, Evaluator, KeyHolder
+    >>> from skfhe.protocol.schemes import plan_scheme
+    >>> model = EncryptedDPLogisticRegression(degree=1)
+    >>> plan = model.plan(n_samples=200, n_features=4, n_owners=2)
+    >>> scheme = plan_scheme(plan, "simulated")
+    >>> with KeyHolder(plan, scheme) as key_holder:
+    ...     evaluator = Evaluator(plan, key_holder.evaluation_keys(), scheme)
+    >>> evaluator.noise_seeded
+    False
     """
 
     def __init__(
@@ -100,6 +121,11 @@ class Evaluator:
         """Take in encrypted rows, once for all steps.
 
         Messages are loaded now; shards in files when they are needed.
+
+        Parameters
+        ----------
+        rows : iterable of bytes or Shard
+            What `DataOwner.encrypt` gives, or the shards of an `EncryptedDataset`.
 
         Raises
         ------
@@ -155,7 +181,13 @@ class Evaluator:
         Returns
         -------
         reply : bytes
-            For the key holder's `prepare`.
+            For `KeyHolder.prepare`.
+
+        Raises
+        ------
+        MessageError, PlanMismatch
+            If a share is malformed, of another plan, run or owner, or missing; or other shares
+            were added up before.
         """
         statistic = self.plan.preparation.statistics.get(name)
         if statistic is None:
@@ -212,7 +244,7 @@ class Evaluator:
         Parameters
         ----------
         weights : bytes
-            The key holder's message.
+            The message of `KeyHolder.weights`.
         noise : sequence of bytes
             One message of every owner, for this very run and step.
         progress : callable, optional
@@ -221,12 +253,12 @@ class Evaluator:
         Returns
         -------
         reply : bytes
-            For the key holder's `release`.
+            For `KeyHolder.release`.
 
         Raises
         ------
-        PlanMismatch
-            If a message belongs to another plan, run or step.
+        MessageError, PlanMismatch
+            If a message is malformed or belongs to another plan, run or step.
         WorkersLost
             If processes that the step was spread over were lost in every attempt.
         """

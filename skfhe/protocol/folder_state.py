@@ -43,19 +43,30 @@ _SCHEMA = (
 
 
 class FolderState(RunState):
-    """The state of one run in a folder; see `RunState`.
+    """The state of one run in a folder. Secret, as it has the key.
+
+    From the same folder a run goes on where it stopped, and pays nothing again. A copy of the
+    folder has forgotten what came after it was taken: copy nothing while a run is not over.
 
     Parameters
     ----------
     folder : path-like
         Made by `create`.
     passphrase : bytes, optional
-        Seals the secret key at rest.
+        Seals the secret key at rest. Secret.
 
     Attributes
     ----------
     plan : TrainingPlan
         The run's plan.
+    run, token : str
+        Random names of the run, and of its entry in a privacy ledger.
+    burned : bool
+        Whether the key was destroyed.
+    lasting : bool
+        True: it outlives the process.
+    folder : Path
+        The absolute path.
 
     Raises
     ------
@@ -101,6 +112,20 @@ class FolderState(RunState):
         passphrase: bytes | None = None,
     ) -> FolderState:
         """Make the folder of a new run, readable by its owner alone.
+
+        Parameters
+        ----------
+        folder : path-like
+            Made if it is not there.
+        plan : TrainingPlan
+            The run's.
+        passphrase : bytes, optional
+            Seals the secret key at rest. Secret.
+
+        Returns
+        -------
+        state : FolderState
+            For `skfhe.KeyHolder`.
 
         Raises
         ------

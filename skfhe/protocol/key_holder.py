@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import astuple
 from typing import Any
@@ -22,16 +22,15 @@ from ..privacy.releases import ReleaseLedger
 from ..privacy.statistics import largest
 from . import messages
 from .account import Account
-from .course import Course, StepRecord
+from .course import Course
 from .models import Certified
-from .outcome import Released, RunStatus, pack_outcome
-from .preparation import pack_frame
+from .published import Published
 from .schemes import plan_scheme
 from .state import Release, RunState
 from .turns import one_at_a_time
 
 
-class KeyHolder:
+class KeyHolder(Published):
     """Holds the secret key and the ledger of one run.
 
     Every release is paid for and written down before it is decrypted, and no second ciphertext is
@@ -45,7 +44,7 @@ class KeyHolder:
     plan : TrainingPlan
         The plan that all parties agreed on.
     scheme : Scheme, optional
-        The backend; by default the encrypted one.
+        The backend (`skfhe.protocol.schemes.plan_scheme`); by default the encrypted one.
     ledger : PrivacyLedger, optional
         The budget that the run is paid from: all of it when the key holder is made, before there
         is a key; what was not released is given back when the key is destroyed.
@@ -59,7 +58,11 @@ class KeyHolder:
 
     Attributes
     ----------
-    plan, scheme, ledger
+    plan : TrainingPlan
+        As given.
+    scheme : Scheme
+        As given, or the plan's.
+    ledger : PrivacyLedger or None
         As given.
     run : str
         Random name of this run, which noise and messages are bound to.
@@ -67,6 +70,27 @@ class KeyHolder:
         Which of the plan's releases have been paid for.
     noise_seeded : bool
         Whether an owner has said that noise of this run came from a seed.
+
+    Raises
+    ------
+    PlanMismatch
+        If the plan is unsound, or not the state's.
+    BudgetExceeded
+        If the ledger does not pay; there is no key then.
+    ValueError
+        If the ledger's entries are for another neighbouring relation.
+    StateError
+        If another key holder has the state, or it has lost the key of a run that has begun.
+
+    Examples
+    --------
+    >>> from skfhe import EncryptedDPLogisticRegression, KeyHolder
+    >>> model = EncryptedDPLogisticRegression(degree=1)
+    >>> plan = model.plan(n_samples=200, n_features=4, n_owners=2)
+    >>> with KeyHolder(plan) as key_holder:
+    ...     for_owners, for_evaluator = key_holder.public_key(), key_holder.evaluation_keys()
+    >>> key_holder.status().burned
+    True
     """
 
     def __init__(
@@ -146,43 +170,21 @@ class KeyHolder:
     def __reduce__(self):
         raise TypeError("a key holder does not pickle: it holds a secret key.")
 
-    def status(self) -> RunStatus:
-        """Where the run stands; public."""
-        statistics, left = self.plan.preparation.statistics, self._course.unprepared
-        return RunStatus(
-            run=self.run,
-            plan=self.plan.digest,
-            prepared=tuple(name for name in statistics if name not in left),
-            step=self._course.step,
-            n_steps=self.plan.visits,
-            done=self.done,
-            burned=self._encryptor is None,
-        )
-
-    def evaluation_keys(self) -> bytes:
-        """Relinearisation and automorphism keys, for the evaluator."""
-        return self._published("evaluation keys", lambda: [*self._keys.evaluation_keys()])
-
-    def each_evaluation_key(self) -> Iterator[bytes]:
-        """The same, a message for each of what may be gigabytes; made when asked for, not kept."""
-        self._alive()
-        for key in self._keys.evaluation_keys():
-            yield messages.pack("evaluation keys", self.plan.digest, [key], run=self.run)
-
-    def public_key(self) -> bytes:
-        """The encryption key, for data owners."""
-        return self._published("public key", lambda: [self._keys.public_key()])
-
-    def _published(self, kind: str, make: Callable[[], list[bytes]]) -> bytes:
-        """A message of keys: the same again where the state keeps it."""
-        if (data := self._state.kept(kind)) is None:
-            self._alive()
-            data = messages.pack(kind, self.plan.digest, make(), run=self.run)
-            self._state.keep(kind, lambda: data)
-        return data
-
     def encryptor(self) -> Encryptor:
-        """Symmetric encryption, for the single owner who is the key holder too."""
+        """Symmetric encryption, for the single owner who is the key holder too.
+
+        Returns
+        -------
+        encryptor : Encryptor
+            For `DataOwner`. Secret: it holds the key.
+
+        Raises
+        ------
+        PlanMismatch
+            If the plan has several owners.
+        KeyBurned
+            If the key is destroyed.
+        """
         if not self.plan.encryption.symmetric:
             raise PlanMismatch(
                 f"the plan has {self.plan.guarantee.n_owners} owners, who encrypt under the "
@@ -196,9 +198,15 @@ class KeyHolder:
 
         The same reply again changes nothing.
 
+        Parameters
+        ----------
+        reply : bytes
+            The message of `Evaluator.aggregate`.
+
         Raises
         ------
-        As `release`.
+        PlanMismatch, MessageError, BudgetExceeded, KeyBurned, StateError
+            As `release`; PlanMismatch also if no statistic is left.
         """
         if not self._new(reply):
             return
@@ -214,25 +222,22 @@ class KeyHolder:
             values = self._decrypt(release, sections, level, 1.0, most, noise)
             self._take(release, values, None)
 
-    def frame(self) -> bytes:
-        """How rows are to be stored, for the owners' `adopt`; public."""
-        if self._course.frame is None:
-            raise PlanMismatch("the frame is made from the moments: release these first.")
-        return pack_frame(self._course.frame, self.plan, self.run)
-
-    @property
-    def done(self) -> bool:
-        """Whether every step has been taken."""
-        return self._course.done
-
-    @property
-    def records(self) -> list[StepRecord]:
-        """One per step: what it may tell."""
-        return self._course.records
-
     @one_at_a_time
     def weights(self) -> bytes:
-        """Encrypted weights for the next step; the same message if asked again."""
+        """Encrypted weights for the next step; the same message if asked again.
+
+        Returns
+        -------
+        weights : bytes
+            For `Evaluator.step`.
+
+        Raises
+        ------
+        PlanMismatch
+            If all steps are done, or statistics are to be released first.
+        KeyBurned
+            If the key is destroyed.
+        """
         encryptor, course = self._alive(), self._course
         if self.done:
             raise PlanMismatch(f"all {course.step} steps of the plan are done; use result().")
@@ -261,6 +266,11 @@ class KeyHolder:
         """Decrypt one noised gradient sum and take a step with it.
 
         The same reply again changes nothing.
+
+        Parameters
+        ----------
+        reply : bytes
+            The message of `Evaluator.step`.
 
         Raises
         ------
@@ -296,18 +306,6 @@ class KeyHolder:
         self._answered.add(release.request)
         self._certified = self._weights = None
 
-    def result(self) -> Any:
-        """The released model: a `ReleasedNetwork`, or the linear one's weights.
-
-        These are for rows as they are given, of shape (n_columns, n_outputs), the intercept last.
-        """
-        return self._course.result()
-
-    def outcome(self) -> bytes:
-        """The released model as a message; public."""
-        released = Released(self.result(), self.records, not self.noise_seeded)
-        return pack_outcome(released, self.plan, self.run)
-
     @one_at_a_time
     def burn(self) -> None:
         """Destroy the secret key, in the encryptor that was given out too; the run is over.
@@ -340,13 +338,6 @@ class KeyHolder:
         except BaseException:
             self.burn()
             raise
-
-    def _alive(self) -> Encryptor:
-        if self._process != os.getpid():
-            raise KeyBurned("a key holder works in the process that made it; make one here.")
-        if self._encryptor is None:
-            raise KeyBurned("this run is over and its secret key destroyed; start a new run.")
-        return self._encryptor
 
     def _decrypt(
         self,

@@ -110,7 +110,7 @@ def run_of(header: dict[str, Any]) -> str:
 
 
 def describe(data: bytes) -> dict[str, Any]:
-    """What a message says of itself, for who looks at one whose kind and plan are not known.
+    """Tell what a message says of itself, for who knows neither its kind nor its plan.
 
     Parameters
     ----------

@@ -28,7 +28,7 @@ class RunStatus:
     prepared : tuple of str
         Statistics that have been released.
     step, n_steps : int
-        Steps taken, and in all.
+        Visits made, and in all: steps, or rounds where the evaluator takes several alone.
     done : bool
         Whether the model is there.
     burned : bool
@@ -50,8 +50,8 @@ class Released:
 
     Attributes
     ----------
-    model : ndarray or ReleasedNetwork
-        See `KeyHolder.result`.
+    model : ndarray of shape (n_columns, n_outputs) or ReleasedNetwork
+        As `skfhe.KeyHolder.result` gives it.
     records : list of StepRecord
         One per step.
     guaranteed : bool
@@ -78,7 +78,21 @@ def pack_outcome(released: Released, plan: TrainingPlan, run: str) -> bytes:
 
 
 def unpack_outcome(data: bytes, plan: TrainingPlan, run: str | None = None) -> Released:
-    """Read it back.
+    """Read the key holder's message of a released model.
+
+    Parameters
+    ----------
+    data : bytes
+        The message of `skfhe.KeyHolder.outcome`.
+    plan : TrainingPlan
+        The plan that it must be for.
+    run : str, optional
+        The run that it must be of.
+
+    Returns
+    -------
+    released : Released
+        For an estimator's ``from_released``. Public.
 
     Raises
     ------

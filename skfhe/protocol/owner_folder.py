@@ -1,4 +1,4 @@
-"""How an owner fills its folder, so that it may be interrupted anywhere."""
+"""What an owner leaves for the evaluator, in memory or in a folder that it fills."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, Protocol
 
+from numpy.typing import NDArray
+
 from ..exceptions import PlanMismatch
 from ..plan import TrainingPlan
-from ..sources import RowSource
+from ..sources import RowSource, rows_of
 from . import messages
+from .dataset import EncryptedDataset
 from .manifest import MANIFEST, Shard, noise_file, statistic_file, write_manifest
 from .places import Place, StoredMessage
 
@@ -25,13 +28,86 @@ class Owner(Protocol):
 
     def statistic(self, name: str, X: Any) -> bytes: ...
 
-    def shards(self, X: Any, *, folder: str | os.PathLike[str]) -> Iterator[Shard]: ...
+    def shards(
+        self,
+        X: Any,
+        targets: NDArray | None = None,
+        folder: str | os.PathLike[str] | None = None,
+    ) -> Iterator[Shard]: ...
 
     def noise(self, step: int) -> bytes: ...
 
 
+class Leaving:
+    """The half of a data owner that leaves everything at once; `DataOwner` makes it."""
+
+    def dataset(self, X, targets: NDArray | None = None) -> EncryptedDataset:
+        """This owner's part of a data set: all rows, and noise for every step.
+
+        With the curvature, if the plan has it; a plan with moments needs `adopt` first.
+
+        Parameters
+        ----------
+        X : ndarray or sparse matrix of shape (n, n_features), or RowSource
+            Rows. Secret.
+        targets : ndarray of shape (n,), optional
+            Index of each row's class, as `encrypt` takes it. Secret.
+
+        Returns
+        -------
+        dataset : EncryptedDataset
+            For `EncryptedDataset.concat` and the evaluator.
+
+        Raises
+        ------
+        PlanMismatch, ValueError
+            As `encrypt`; PlanMismatch also if noise was made before.
+        """
+        curvature = ()
+        if self.plan.preparation.curvature:
+            curvature = (self.statistic("curvature", X),)
+        shards = tuple(self.shards(X, targets))
+        noise = tuple(self.noise(step) for step in range(self.plan.visits))
+        n_samples = sum(shard.n_samples for shard in shards)
+        return EncryptedDataset(self.plan.digest, n_samples, shards, (noise,), curvature)
+
+    def save_moments(self, folder: str | os.PathLike[str], X) -> None:
+        """This owner's share of the moments in a folder; what is there already stays.
+
+        Parameters
+        ----------
+        folder : path-like
+            The one that `save` will fill.
+        X : ndarray or sparse matrix of shape (n, n_features), or RowSource
+            All rows of this owner, as `statistic` takes them. Secret.
+        """
+        OwnerFolder(self, folder).statistic("moments", X)
+
+    def save(self, folder: str | os.PathLike[str], X, targets: NDArray | None = None) -> None:
+        """What `dataset` makes, in a folder, for `EncryptedDataset.load`; rows are streamed.
+
+        Interrupted, an owner made anew goes on: noise that is there already is kept, rows are
+        encrypted again, and the manifest that completes the folder comes last.
+
+        Parameters
+        ----------
+        folder : path-like
+            A local folder, or a URL that fsspec opens.
+        X : ndarray or sparse matrix of shape (n, n_features), or RowSource
+            Rows. Secret.
+        targets : ndarray of shape (n,), optional
+            Index of each row's class, as `encrypt` takes it. Secret.
+
+        Raises
+        ------
+        PlanMismatch
+            If the folder holds a complete data set, or noise of another run.
+        """
+        OwnerFolder(self, folder).fill(rows_of(X, targets))
+
+
 class OwnerFolder:
-    """One owner's folder.
+    """One owner's folder, filled so that it may be interrupted anywhere.
 
     Parameters
     ----------

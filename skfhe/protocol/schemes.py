@@ -18,6 +18,16 @@ def plan_scheme(plan: TrainingPlan, backend: str | None = None) -> Scheme:
     backend : {"tenseal", "simulated", "openfhe"}, optional
         "simulated" encrypts nothing. By default "openfhe" where ciphertexts are refreshed, which
         no other can, and "tenseal" elsewhere, which openfhe is no match for.
+
+    Returns
+    -------
+    scheme : Scheme
+        For `skfhe.KeyHolder` and the others; it holds no key.
+
+    Raises
+    ------
+    PlanMismatch
+        If the plan is not one for that backend.
     """
     ring = ring_of(plan.encryption)
     able = "tenseal" if ring.refreshing is None else "openfhe"

@@ -11,8 +11,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
-from typing import Any, Protocol
+from typing import Protocol
 
 from numpy.typing import NDArray
 
@@ -20,76 +19,15 @@ from ..crypto.backend import Scheme
 from ..plan import TrainingPlan
 from ..privacy.noise import RandomBytes
 from .checkpoint import Checkpoint, FolderCheckpoint
-from .course import StepRecord
+from .costs import Costs, Outcome
 from .data_owner import DataOwner
 from .dataset import EncryptedDataset
 from .evaluator import CACHE_BYTES, Evaluator
 from .key_holder import KeyHolder
 from .mapping import n_workers
-from .outcome import Released, RunStatus, unpack_outcome
+from .outcome import RunStatus, unpack_outcome
 from .places import StoredMessage, read
 from .round_course import Progress
-
-
-@dataclass
-class Costs:
-    """Seconds and bytes of a run, by phase.
-
-    Attributes
-    ----------
-    seconds : dict of str to float
-        Wall-clock seconds of the phases "plan", "keys", "prepare", "encrypt" (or "load"), "steps"
-        and "release".
-    step_seconds : list of float
-        Seconds of every step.
-    key_bytes, data_bytes, step_bytes : int
-        Evaluation keys, encrypted data set, messages of one step.
-    """
-
-    seconds: dict[str, float] = field(default_factory=dict)
-    step_seconds: list[float] = field(default_factory=list)
-    key_bytes: int = 0
-    data_bytes: int = 0
-    step_bytes: int = 0
-
-    @contextmanager
-    def phase(self, name: str) -> Iterator[None]:
-        """Add the time of a block to a phase."""
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a run leaves behind: no key, no row, no ciphertext.
-
-    Attributes
-    ----------
-    released : Released
-        Model, safe records, and whether the noise came from the operating system.
-    costs : Costs
-        Seconds and bytes.
-    """
-
-    released: Released
-    costs: Costs
-
-    def history(self) -> dict[str, Any]:
-        """The privacy-safe course of the run: released quantities, seconds and bytes."""
-        records, costs = self.released.records, self.costs
-        return {
-            **{f.name: [getattr(one, f.name) for one in records] for f in fields(StepRecord)},
-            "step_seconds": costs.step_seconds,
-            "phase_seconds": costs.seconds,
-            "bytes": {
-                "keys": costs.key_bytes,
-                "data": costs.data_bytes,
-                "step": costs.step_bytes,
-            },
-        }
 
 
 class Holder(Protocol):
@@ -135,17 +73,17 @@ def run_session(
     key_holder : KeyHolder
         With a plan for exactly these rows; its key is destroyed in the end.
     X : ndarray or sparse matrix of shape (n_samples, n_features)
-        Rows.
+        Rows. Secret.
     targets : ndarray of shape (n_samples,)
-        Class indices.
+        Class indices. Secret.
     costs : Costs
         Where to add seconds and bytes.
-    random_bytes : callable
-        Source of the noise's randomness.
+    random_bytes : callable, default=os.urandom
+        Source of the noise's randomness. Anything but the operating system's voids the guarantee.
     n_jobs : int, optional
         Processes that steps are spread over, if each is a visit to the key holder; with several,
         encrypted rows and evaluation keys lie in a temporary folder meanwhile.
-    verbose : int
+    verbose : int, default=0
         1 shows a progress bar with the time left.
 
     Returns
@@ -180,7 +118,27 @@ def train_encrypted(
     n_jobs: int | None = None,
     verbose: int = 0,
 ) -> Outcome:
-    """Train on a data set that its owners have encrypted, noise included."""
+    """Train on a data set that its owners have encrypted, noise included.
+
+    Parameters
+    ----------
+    dataset : EncryptedDataset
+        Rows of all owners and their noise.
+    key_holder : KeyHolder or RemoteKeyHolder
+        Of the run that they were encrypted for. Leaving it ends what this process has of it: a
+        key holder's key is destroyed, a connection is closed.
+    costs : Costs
+        Where to add seconds and bytes.
+    n_jobs : int, optional
+        Processes that steps are spread over, where the rows are in files.
+    verbose : int, default=0
+        1 shows a progress bar.
+
+    Returns
+    -------
+    outcome : Outcome
+        Released model, safe records, costs.
+    """
     stored = all(isinstance(shard.message, StoredMessage) for shard in dataset.shards)
     with key_holder, _scratch(n_jobs if stored else 1) as folder:
         with costs.phase("keys"):
@@ -195,7 +153,26 @@ def train_dataset(
     costs: Costs,
     verbose: int = 0,
 ) -> Outcome:
-    """The same, with an evaluator that is there."""
+    """Train on an encrypted data set with an evaluator that is there.
+
+    Parameters
+    ----------
+    evaluator : Evaluator
+        Without rows.
+    dataset : EncryptedDataset
+        Rows of all owners and their noise.
+    key_holder : KeyHolder or RemoteKeyHolder
+        Of the run that they were encrypted for.
+    costs : Costs
+        Where to add seconds and bytes.
+    verbose : int, default=0
+        1 shows a progress bar.
+
+    Returns
+    -------
+    outcome : Outcome
+        Released model, safe records, costs.
+    """
     prepare(evaluator, key_holder, "curvature", lambda: [*map(read, dataset.curvature)], costs)
     with costs.phase("load"):
         evaluator.load(dataset.shards)
@@ -214,12 +191,14 @@ def prepare(
 
     Parameters
     ----------
-    evaluator, key_holder
-        The parties.
+    evaluator : Evaluator
+        Adds the shares up.
+    key_holder : KeyHolder or RemoteKeyHolder
+        Decrypts their sum.
     name : {"moments", "curvature"}
         The statistic.
     shares : callable
-        Gives every owner's share; may wait for them.
+        Gives every owner's share, a sequence of bytes; may wait for them.
     costs : Costs
         Where to add seconds.
     """
@@ -242,14 +221,21 @@ def make_evaluator(
 
     Parameters
     ----------
-    key_holder : Holder
+    key_holder : KeyHolder or RemoteKeyHolder
         Of the run.
     costs : Costs
         Where to add bytes.
     folder : path-like, optional
         Where keys and answers are kept; None for nowhere.
-    n_jobs, cache_bytes
-        See `Evaluator`.
+    n_jobs : int, optional
+        Processes that steps are spread over, as of `skfhe.Evaluator`.
+    cache_bytes : float, default=2e9
+        What each process keeps of stored shards between steps, in bytes of loaded ciphertexts.
+
+    Returns
+    -------
+    evaluator : Evaluator
+        Without rows.
     """
     plan, checkpoint = key_holder.plan, Checkpoint()
     if folder is not None:
@@ -291,20 +277,25 @@ def train(
     costs: Costs,
     verbose: int = 0,
 ) -> Outcome:
-    """All steps that are left.
+    """Take all steps that are left.
 
     Parameters
     ----------
     evaluator : Evaluator
         With rows.
-    key_holder : Holder
-        Prepared.
+    key_holder : KeyHolder or RemoteKeyHolder
+        Whose statistics are released.
     noise_of : callable
-        Every owner's share of a step's noise.
+        Gives every owner's share of a step's noise, a sequence of bytes.
     costs : Costs
         Where to add seconds and bytes.
-    verbose : int
+    verbose : int, default=0
         1 shows a progress bar.
+
+    Returns
+    -------
+    outcome : Outcome
+        Released model, safe records, costs.
     """
     plan, status = key_holder.plan, key_holder.status()
     with costs.phase("steps"):

@@ -26,14 +26,14 @@ class Release:
     Attributes
     ----------
     name : str or int
-        A statistic's name, or the step.
+        A statistic's name, or the step's number.
     request : str
         SHA-256 of the evaluator's message, in hexadecimal.
     seeded : bool
         Whether an owner has said that its noise came from a seed.
-    certified : sequence or None
+    certified : sequence or None, default=None
         The fields of a step's `skfhe.protocol.models.Certified`.
-    values : ndarray or None
+    values : ndarray of shape (n_coefficients,) or None, default=None
         The decrypted coefficients, noise included; None before they were decrypted.
     """
 
@@ -45,7 +45,7 @@ class Release:
 
 
 class RunState:
-    """The state of one run, in memory: what ends with the process.
+    """The state of one run, in memory: what ends with the process. Secret, as it has the key.
 
     Attributes
     ----------
@@ -75,6 +75,11 @@ class RunState:
     def take(self, plan: TrainingPlan) -> None:
         """Become the state of one key holder, in the process that opened it.
 
+        Parameters
+        ----------
+        plan : TrainingPlan
+            The key holder's.
+
         Raises
         ------
         StateError
@@ -94,28 +99,63 @@ class RunState:
         self._taken = True
 
     def secret(self) -> bytes | None:
-        """The secret key of an earlier process; None if there was none."""
+        """The secret key of an earlier process.
+
+        Returns
+        -------
+        secret : bytes or None
+            Secret; None if there was none.
+        """
         return None
 
     def keep_secret(self, secret: Callable[[], bytes]) -> None:
-        """Keep the secret key until the run is burned, where the state outlives the process."""
+        """Keep the secret key until the run is burned, where the state outlives the process.
+
+        Parameters
+        ----------
+        secret : callable
+            Gives the key, as bytes; not asked where it is not kept.
+        """
 
     def burn(self) -> None:
         """Destroy the secret key; before anything else of the end of a run is done."""
         self.burned = True
 
     def kept(self, name: str) -> bytes | None:
-        """A message that an earlier process has sent; None if there is none."""
+        """A message that an earlier process has sent.
+
+        Parameters
+        ----------
+        name : str
+            Its kind.
+
+        Returns
+        -------
+        data : bytes or None
+            The same bytes; None if there is none.
+        """
         return None
 
     def keep(self, name: str, data: Callable[[], bytes]) -> None:
         """Keep a message before it is sent, in the place of an earlier one of the name.
 
         Where the state ends with the process it is not even made.
+
+        Parameters
+        ----------
+        name : str
+            Its kind.
+        data : callable
+            Gives the message, as bytes.
         """
 
     def begin(self, release: Release) -> None:
         """Enter a release before it is decrypted; again if the same request is repeated.
+
+        Parameters
+        ----------
+        release : Release
+            Without values.
 
         Raises
         ------
@@ -125,11 +165,25 @@ class RunState:
         require_same_request(self._releases.setdefault(release.name, release).request, release)
 
     def finish(self, name: str | int, values: NDArray) -> None:
-        """Enter what it decrypted to, before anything is made of it."""
+        """Enter what a release decrypted to, before anything is made of it.
+
+        Parameters
+        ----------
+        name : str or int
+            The release's.
+        values : ndarray of shape (n_coefficients,)
+            The decrypted coefficients, noise included.
+        """
         self._releases[name] = replace(self._releases[name], values=values)
 
     def releases(self) -> list[Release]:
-        """All releases, in order."""
+        """All releases, in order.
+
+        Returns
+        -------
+        releases : list of Release
+            The last one may be without values.
+        """
         return [*self._releases.values()]
 
 

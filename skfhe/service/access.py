@@ -21,11 +21,12 @@ class Access:
 
     Parameters
     ----------
-    evaluator : iterable of str
+    evaluator : iterable of str, default=()
         Tokens for evaluation keys, weights, statistics and releases. Secret; only their SHA-256
         is kept.
-    owner : iterable of str
-        Tokens for the public key and the frame. Both roles may ask for plan, status and model.
+    owner : iterable of str, default=()
+        Tokens for the public key and the frame. Secret, too. Both roles may ask for plan, status
+        and model.
 
     Raises
     ------
@@ -51,7 +52,13 @@ class Access:
 
     @classmethod
     def by_certificate(cls) -> Access:
-        """Whoever has a certificate of the clients' CA may call everything."""
+        """Whoever has a certificate of the clients' CA may call everything.
+
+        Returns
+        -------
+        access : Access
+            Without tokens.
+        """
         access = cls.__new__(cls)
         access._digests = {}
         return access
@@ -63,6 +70,17 @@ class Access:
         owner: str | os.PathLike[str] | None = None,
     ) -> Access:
         """Tokens from files, one a line; empty lines and lines that begin with # do not count.
+
+        Parameters
+        ----------
+        evaluator, owner : path-like, optional
+            Files of each role's tokens, which nobody but their owner and, to read, its group may
+            use.
+
+        Returns
+        -------
+        access : Access
+            With their digests.
 
         Raises
         ------
@@ -96,6 +114,11 @@ class Access:
         ----------
         authorization : str or None
             The header. Secret.
+
+        Returns
+        -------
+        role : str or None
+            "evaluator", "owner", or what stands for a certificate.
         """
         if self.certificates:
             return CERTIFICATE

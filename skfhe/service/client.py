@@ -122,6 +122,11 @@ class RemoteKeyHolder:
     def status(self) -> RunStatus:
         """Where the run stands.
 
+        Returns
+        -------
+        status : RunStatus
+            Public.
+
         Raises
         ------
         PlanMismatch
@@ -132,15 +137,32 @@ class RemoteKeyHolder:
         return status
 
     def public_key(self) -> bytes:
-        """The encryption key, for data owners."""
+        """The encryption key, for data owners.
+
+        Returns
+        -------
+        key : bytes
+            The message of `skfhe.KeyHolder.public_key`.
+        """
         return self._ask("public_key")
 
     def evaluation_keys(self) -> bytes:
-        """Relinearisation and automorphism keys, for the evaluator."""
+        """Relinearisation and automorphism keys, for the evaluator.
+
+        Returns
+        -------
+        keys : bytes
+            The message of `skfhe.KeyHolder.evaluation_keys`.
+        """
         return self._ask("evaluation_keys")
 
     def frame(self) -> bytes:
         """How rows are to be stored, for the owners' `adopt`.
+
+        Returns
+        -------
+        frame : bytes
+            The message of `skfhe.KeyHolder.frame`.
 
         Raises
         ------
@@ -150,11 +172,22 @@ class RemoteKeyHolder:
         return self._ask("frame")
 
     def prepare(self, reply: bytes) -> None:
-        """Have a noised statistic released; errors as of `KeyHolder.prepare`."""
+        """Have a noised statistic released; errors as of `skfhe.KeyHolder.prepare`.
+
+        Parameters
+        ----------
+        reply : bytes
+            The message of `skfhe.Evaluator.aggregate`.
+        """
         self._ask("prepare", reply)
 
     def weights(self) -> bytes:
         """Encrypted weights for the next step; the same message if asked again.
+
+        Returns
+        -------
+        weights : bytes
+            The message of `skfhe.KeyHolder.weights`.
 
         Raises
         ------
@@ -166,11 +199,22 @@ class RemoteKeyHolder:
         return self._ask("weights")
 
     def release(self, reply: bytes) -> None:
-        """Have a noised gradient sum released; errors as of `KeyHolder.release`."""
+        """Have a noised gradient sum released; errors as of `skfhe.KeyHolder.release`.
+
+        Parameters
+        ----------
+        reply : bytes
+            The message of `skfhe.Evaluator.step`.
+        """
         self._ask("release", reply)
 
     def outcome(self) -> bytes:
         """The released model as a message.
+
+        Returns
+        -------
+        outcome : bytes
+            For `skfhe.protocol.outcome.unpack_outcome`. Public.
 
         Raises
         ------

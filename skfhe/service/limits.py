@@ -31,7 +31,7 @@ class Limits:
     Attributes
     ----------
     requests_per_minute : float
-        For every role; what exceeds it gets status 429.
+        Of every role, on average over a minute; what exceeds it gets status 429.
     burst : int
         Requests of a role that may come at once.
     head_seconds : float
@@ -39,12 +39,12 @@ class Limits:
     body_seconds : float
         A request's body must have arrived within so many seconds, or it gets status 408.
     head_bytes : int
-        Size of a request's head.
+        Size of a request's head, in bytes.
     connections : int
         Connections at a time; further ones get status 503.
     stop_seconds : float
-        How long a graceful stop waits for answers that are being sent. A release that has begun
-        is always waited for.
+        How many seconds a graceful stop waits for answers that are being sent. A release that has
+        begun is always waited for.
     """
 
     requests_per_minute: float = 600.0

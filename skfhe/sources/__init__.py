@@ -17,7 +17,7 @@ def rows_of(X: Any, y: Any = None, schema: Schema | None = None) -> RowSource:
 
     Parameters
     ----------
-    X : array-like, sparse matrix, data frame, path, list of paths, or RowSource
+    X : array-like or sparse matrix of shape (n, n_features), data frame, path(s), or RowSource
         Rows in memory (or in a memory map, which is read slice by slice); or CSV and Parquet
         files: a file, a folder, a pattern such as ``"rows/*.parquet"``, a URL that fsspec opens,
         or a list of these. A source is returned as it is.

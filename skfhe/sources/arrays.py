@@ -29,6 +29,11 @@ class ArraySource(CountedSource):
     schema : Schema, optional
         Columns of a data frame by name, and bounds that rows are scaled by.
 
+    Attributes
+    ----------
+    n_features : int
+        Columns of the rows.
+
     Raises
     ------
     ValueError

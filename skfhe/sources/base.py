@@ -67,7 +67,24 @@ class CountedSource(ABC):
         """All rows from the beginning, in pieces of any length; `size` is a good one."""
 
     def batches(self, size: int) -> Iterator[Batch]:
-        """Read all rows from the beginning; see `RowSource`."""
+        """Read all rows from the beginning.
+
+        Parameters
+        ----------
+        size : int
+            Rows per batch; only the last batch may have fewer.
+
+        Returns
+        -------
+        batches : iterator of pairs
+            Rows of shape (k, n_features) and class indices of shape (k,), as `RowSource` says.
+
+        Raises
+        ------
+        ValueError
+            If size is not positive, and in passing if rows cannot be read, or are more or fewer
+            than in the first whole pass. No message quotes a row.
+        """
         if size < 1:
             raise ValueError(f"size must be one row or more, got {size}.")
         return self._batches(size)

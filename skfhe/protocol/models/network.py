@@ -41,9 +41,11 @@ class ReleasedNetwork:
     Attributes
     ----------
     frame : Frame
-        Of the stored rows.
+        How rows are stored: ``centre`` and ``scale``, ndarray of shape (n_features,), and the
+        intercept's column.
     weights : NetworkPoint
-        For stored rows.
+        For stored rows: ``hidden``, ndarray of shape (n_columns, n_units), and ``output``, ndarray
+        of shape (n_units + 1, n_outputs), the biases last.
     """
 
     frame: Frame
