@@ -6,6 +6,7 @@ One test per name: the count is that of the public names. Then one per docstring
 import doctest
 import importlib
 import pkgutil
+import re
 
 import docstring_checks as checks
 import numpy as np
@@ -23,6 +24,13 @@ def test_docstring(name):
 
 def test_the_reference_shows_no_name_twice():
     assert len(set(checks.NAMES)) == len(checks.NAMES) == len({*map(id_of, checks.NAMES)})
+
+
+def test_the_overview_lists_every_class_and_function():
+    listed = re.findall(r"^   ~?(skfhe\.[\w.]+)$", (checks.API / "index.md").read_text(), re.M)
+    assert sorted(listed) == sorted(
+        name for name in checks.NAMES if name.rpartition(".")[0] not in checks.CLASSES
+    )
 
 
 def id_of(name):
