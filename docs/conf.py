@@ -21,6 +21,7 @@ extensions = [
     "sphinx_design",
     "sphinx_copybutton",
     "sphinx_gallery.gen_gallery",
+    "review_tables",
     "reference",
 ]
 nitpicky = False  # types in docstrings are prose ("array-like of shape (n, d)"), not names
