@@ -70,7 +70,11 @@ class PlanMismatch(ValueError):
 
 
 class MessageError(ValueError):
-    """Bytes that are no message of this package: foreign, truncated or altered."""
+    """Bytes that are no message of this package: foreign, truncated or altered.
+
+    Have them sent again. Nothing has been computed with them, and nothing is paid, unless it says
+    that a ciphertext did not decrypt (see `skfhe.KeyHolder.release`).
+    """
 
 
 class BudgetExceeded(RuntimeError):
@@ -92,15 +96,27 @@ class BudgetExceeded(RuntimeError):
 
 
 class KeyBurned(RuntimeError):
-    """The key holder has destroyed its key, because the run ended or was refused."""
+    """The key holder has destroyed its key, because the run ended or was refused.
+
+    No release follows; what was not released has gone back to the ledger. Start a new run. A fork
+    of the key holder's process is refused in the same way.
+    """
 
 
 class StateError(RuntimeError):
-    """A party's state on disk is missing, damaged, in use elsewhere or cannot be written."""
+    """A party's state on disk is missing, damaged, in use elsewhere or cannot be written.
+
+    Nothing is released that the state does not know of: mend the storage and send the same
+    request again.
+    """
 
 
 class WorkersLost(RuntimeError):
-    """Worker processes ended again and again in the middle of a step."""
+    """Worker processes ended again and again in the middle of a step.
+
+    Probably memory ran out: use fewer processes, or a smaller cache. The step can be asked for
+    again.
+    """
 
 
 class PrivacyLeakWarning(UserWarning):
