@@ -20,10 +20,6 @@ from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, metadata
 from pathlib import Path
 
-from docutils import nodes
-from docutils.parsers.rst import Directive
-from docutils.statemachine import StringList
-
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "skfhe"
 
@@ -123,7 +119,7 @@ def decrypts():
     return sites(lambda node: (name := called(node)) and name.split(".")[-1] in DECRYPTS and name)
 
 
-def keys():
+def secret_keys():
     """Calls that make, read, write or hand out a secret key."""
     return sites(lambda node: (name := called(node)) and name.split(".")[-1] in KEYS and name)
 
@@ -279,12 +275,11 @@ def said(lines):
 
 
 def matched(words, keys):
-    """The words for every key, in the order of the keys; refused if the sets differ."""
-    keys = [*dict.fromkeys(keys)]
+    """The words for every key, in the order of the page; refused if the sets differ."""
     missing, unknown = set(keys) - set(words), set(words) - set(keys)
     if missing or unknown:
         raise ValueError(f"not explained: {sorted(missing)}; not in the code: {sorted(unknown)}")
-    return {key: words[key] for key in keys}
+    return words
 
 
 def code(text):
@@ -292,41 +287,44 @@ def code(text):
 
 
 def site_rows(found, words, by, summaries=False):
-    """One row for every key: file, lines, functions, calls, words."""
+    """One row for every key: file, lines and functions; calls; words."""
     for key, text in matched(words, [by(site) for site in found]).items():
         same = [site for site in found if by(site) == key]
         lines = ", ".join(dict.fromkeys(str(site.line) for site in same))
         functions = "<br>".join(dict.fromkeys(code(site.function) for site in same))
         calls = "<br>".join(dict.fromkeys(code(site.call) for site in same))
-        where = f"{code(same[0].module + '.py')} {lines}"
-        yield [where, functions, *([same[0].summary] if summaries else []), calls, text]
+        where = f"{code(same[0].module + '.py')} {lines}<br>{functions}"
+        yield [where, calls, *([same[0].summary] if summaries else []), text]
 
 
 def table(kind, argument, words):
     """Head and rows of a table, as Markdown cells."""
     if kind == "decrypts":
         rows = site_rows(decrypts(), words, lambda s: s.key, summaries=True)
-        return ["file, lines", "in", "whose docstring says", "calls", "that is"], rows
+        return ["file, lines, function", "calls", "docstring", "what that is"], rows
     if kind in ("keys", "randomness"):
-        found = keys() if kind == "keys" else randomness()
-        return ["file, lines", "in", "calls", "for"], site_rows(found, words, lambda s: s.key)
+        found = secret_keys() if kind == "keys" else randomness()
+        return ["file, lines, function", "calls", "for"], site_rows(found, words, lambda s: s.key)
     if kind == "files":
-        return ["file, lines", "in", "calls", "what is there"], site_rows(
+        return ["file, lines, functions", "calls", "what is there"], site_rows(
             files(), words, lambda s: s.module
         )
     if kind == "libraries":
-        rows = [
-            [f"{code(s.module + '.py')} {s.line}", code(s.call), code(s.function), s.summary]
-            for s in libraries()
-        ]
-        return ["file, line", "imports", "in", "the module, or the function, says"], rows
+        words = {site.key: site.summary for site in libraries()}
+        rows = site_rows(libraries(), words, lambda s: s.key)
+        return ["file, lines, function", "imports", "docstring"], rows
     if kind == "plan":
         found = {entry.key: entry for entry in entries(argument)}
         rows = (
-            ["<br>".join(map(code, e.names)), e.kinds, code(e.default), e.meaning, text]
+            [
+                "<br>".join(map(code, e.names)),
+                e.kinds + (f"<br>default {code(e.default)}" if e.default else ""),
+                e.meaning,
+                text,
+            ]
             for e, text in ((found[k], t) for k, t in matched(words, found).items())
         )
-        return ["field", "type", "default", "meaning", "who checks it; if it is forged"], rows
+        return ["field", "type", "meaning", "who checks it; if it is forged"], rows
     if kind == "dependencies":
         found = {one.key: one for one in requirements()}
         rows = (
@@ -335,7 +333,9 @@ def table(kind, argument, words):
         )
         return ["package", "bound", "extra", "licence", "role, and what it is trusted with"], rows
     if kind == "limits":
-        return ["$N$", "bits of the modulus, at most", "table"], [map(str, r) for r in limits()]
+        return ["$N$", "bits of the modulus, at most", "table"], [
+            [*map(str, row)] for row in limits()
+        ]
     if kind == "reading":
         lines = {key: len((PACKAGE / f"{key}.py").read_text().splitlines()) for key in words}
         rows = ([str(i), code(f"{k}.py"), str(lines[k]), words[k]] for i, k in enumerate(words, 1))
@@ -352,27 +352,30 @@ def markdown(head, rows):
     return [line(head), "|" + " --- |" * len(head), *map(line, rows)]
 
 
-class ReviewTable(Directive):
-    """``{review-table} kind [argument]``, see the module."""
-
-    required_arguments = 1
-    optional_arguments = 1
-    has_content = True
-
-    def run(self):
-        kind, *argument = self.arguments
-        try:
-            lines = markdown(*table(kind, *(argument or [""]), said(self.content)))
-        except (ValueError, OSError) as error:
-            raise self.error(f"review-table {' '.join(self.arguments)}: {error}.") from error
-        node = nodes.container(classes=["review-table", f"review-{kind}"])
-        self.state.nested_parse(StringList(lines), self.content_offset, node)
-        env = self.state.document.settings.env
-        for path in (*PACKAGE.rglob("*.py"), ROOT / "setup.cfg"):
-            env.note_dependency(str(path))
-        return [node]
-
-
 def setup(app):
+    from docutils import nodes
+    from docutils.parsers.rst import Directive
+    from docutils.statemachine import StringList
+
+    class ReviewTable(Directive):
+        """``{review-table} kind [argument]``, see the module."""
+
+        required_arguments = 1
+        optional_arguments = 1
+        has_content = True
+
+        def run(self):
+            kind, argument = (*self.arguments, "")[:2]
+            try:
+                lines = markdown(*table(kind, argument, said(self.content)))
+            except (ValueError, OSError) as error:
+                raise self.error(f"review-table {kind} {argument}: {error}.") from error
+            node = nodes.container(classes=["review-table", f"review-{kind}"])
+            self.state.nested_parse(StringList(lines), self.content_offset, node)
+            for path in (*PACKAGE.rglob("*.py"), ROOT / "setup.cfg"):
+                self.state.document.settings.env.note_dependency(str(path))
+            return [node]
+
     app.add_directive("review-table", ReviewTable)
+    app.add_css_file("review.css")
     return {"parallel_read_safe": True, "parallel_write_safe": True}
