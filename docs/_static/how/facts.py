@@ -1,4 +1,4 @@
-"""The numbers in the drawings: three plans for the quick start's table, and a visit of two."""
+"""The numbers in the drawings: three plans for one made-up table, and a visit of two."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PERSON = [54, 131, 1]
 
 
 def table():
-    """Age, blood pressure, smoker, and whether somebody is well: drawn, like the quick start's."""
+    """Age, blood pressure, smoker, and whether somebody is well: all drawn at random."""
     random = np.random.default_rng(0)
     age, pressure = random.uniform(18, 90, ROWS), random.normal(120, 15, ROWS)
     smoker = random.integers(0, 2, ROWS)

@@ -196,7 +196,7 @@ def skfhe(found):
     )
     for (x, y), (kind, title, words) in zip(places, texts, strict=True):
         pen.rect(x, y, wide, high, kind, radius=12)
-        pen.text(x + 18, y + 38, title, size=26, bold=True)
+        pen.text(x + 18, y + 38, title, size=24, bold=True)
         pen.text(x + 18, y + high - 46, *words, size=24, leading=30)
     (x, y), blue = places[0], KINDS["locked"][1]
     for i in range(3):  # rows become locked rows
