@@ -12,9 +12,17 @@ sys.path.append(str(Path(__file__).parents[1] / "docs" / "_ext"))
 
 import review_tables
 
-from skfhe import EncryptedDPLogisticRegression, EncryptedDPMLPClassifier
+from skfhe import (
+    DataOwner,
+    EncryptedDPLogisticRegression,
+    EncryptedDPMLPClassifier,
+    Evaluator,
+    KeyHolder,
+)
 from skfhe.exceptions import PlanMismatch
 from skfhe.planning import check_plan
+from skfhe.protocol.messages import pack, unpack
+from skfhe.protocol.schemes import plan_scheme
 
 ROOT = Path(__file__).parents[1]
 SECURITY = ROOT / "docs" / "security"
@@ -275,6 +283,18 @@ def test_what_is_believed_or_free_is_told_so(made, field):
     """The day that one of these is recomputed, the page has to say so."""
     assert VERDICTS[field] in ("free", "believed")
     check_plan(forged(made, field, *ACCEPTED[field]))
+
+
+def test_owners_and_key_holders_check_their_plans(made):
+    """And evaluators do not, as the page says."""
+    bad = forged(made, "Guarantee.epsilon", *BETTER["Guarantee.epsilon"])
+    for party in (KeyHolder, lambda plan: DataOwner(plan, None, "run")):
+        with pytest.raises(PlanMismatch, match="do not use it"):
+            party(bad)
+    good = made["linear"]
+    with KeyHolder(good, plan_scheme(good, "simulated")) as holder:
+        keys = unpack(holder.evaluation_keys(), "evaluation keys", good.digest)[1]
+        Evaluator(bad, pack("evaluation keys", bad.digest, keys, run="run"), holder.scheme)
 
 
 def test_every_verdict_is_tried():
