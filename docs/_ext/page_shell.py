@@ -76,8 +76,8 @@ class PageShell:
         self._tell("trap 'failed=$?' ERR\n")
 
     def here(self, text):
-        """A page's text with a port that is free."""
-        return text.replace(PORT, self._port)
+        """A page's text with a port that is free, and closed to other machines."""
+        return text.replace(PORT, self._port).replace("--host 0.0.0.0", "--host 127.0.0.1")
 
     def run(self, script, shown=None, matches=None):
         """Run a script; what it printed, on either stream.

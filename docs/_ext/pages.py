@@ -11,7 +11,7 @@ RUN = ("python", "pycon", "console", "sh")
 CHECKED = ("json", "ini", "dockerfile")
 SHOWN = ("text", "bibtex")
 FENCE = re.compile(r"^( *)(`{3,})([^\n`]*)\n(.*?)^\1\2`* *$", re.MULTILINE | re.DOTALL)
-EXTRA = re.compile(r"(?:skfhe|(?<=['\" ])\.)\[([a-z,]+)\]")
+EXTRA = re.compile(r"(?:skfhe|(?<=['\" ])\.|/src)\[([a-z,]+)\]")
 TARGET = re.compile(r"\bmake ([a-z][a-z-]+)")
 PROGRAM = re.compile(r"\b((?:benchmarks|tests|examples|skfhe)/[\w/]+\.\w+)")
 # Commands that pages name and nobody runs here: they install, or take minutes.
@@ -89,7 +89,7 @@ def check_dockerfile(text):
     """Instructions, whose commands are this package's as they are."""
     for line in text.replace("\\\n", " ").splitlines():
         name, _, rest = line.partition(" ")
-        assert name in ("FROM", "RUN", "USER", "EXPOSE", "ENTRYPOINT", "VOLUME"), name
+        assert name in ("FROM", "COPY", "RUN", "USER", "EXPOSE", "ENTRYPOINT", "VOLUME"), name
         if name == "ENTRYPOINT":
             _check_command(json.loads(rest))
     assert not unknown_names(text), unknown_names(text)
