@@ -1,5 +1,7 @@
 """What is carried over a refresh, and the refresh itself, on simulated ciphertexts."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -13,6 +15,7 @@ from skfhe.crypto.parameters import MAX_SPARSE_MODULUS_BITS, Ring
 from skfhe.crypto.primes import is_prime, scaling_primes
 from skfhe.crypto.simulated import SimulatedCiphertext, SimulatedScheme
 from skfhe.exceptions import DepthExceeded, InfeasiblePlan
+from skfhe.planning import levelled_bounds
 from skfhe.planning.refreshed_error import largest_error
 from skfhe.planning.rings import refreshing_rings
 from skfhe.planning.schedule import REFRESHED_SHARE
@@ -45,6 +48,43 @@ def test_points_are_those_without_refreshes(kind, steps, seed):
         np.testing.assert_allclose(
             found[t], np.array(row) @ gradients[:t], rtol=1e-8, atol=1e-8 * max(row)
         )
+
+
+@given(
+    st.sampled_from(sorted(STEPS)), st.sets(st.integers(1, 19), min_size=1), st.integers(0, 999)
+)
+@settings(max_examples=100, deadline=None)
+def test_errors_of_refreshes_reach_points_as_is_told(kind, steps, seed):
+    """Statement 15's D by following every error through the steps, one at a time."""
+    points, refreshes = STEPS[kind], sorted(steps)
+    parts, rng = segments(points, refreshes), np.random.default_rng(seed)
+    sizes = [rng.uniform(0.1, 1, len(part.carried)) for part in parts]
+    order = [(i, j) for i, part in enumerate(parts) for j in range(len(part.carried))]
+    shifts, sources = {}, np.zeros((0, len(order)))
+    for index, part in enumerate(parts):
+        sources = np.array(part.carried) @ sources if index else sources
+        for j in range(len(part.carried)):
+            sources[j, order.index((index, j))] += 1.0
+        if index:
+            shifts[part.first] = sources[0]
+        for step, factors in zip(part.steps, part.points, strict=True):
+            sources = np.vstack([sources, np.zeros(len(order))])
+            if step + 1 not in refreshes:
+                shifts[step + 1] = np.array(factors) @ sources
+    flat = np.concatenate([sizes[i] for i in range(len(parts))])
+    circuit = SimpleNamespace(
+        segments=parts,
+        refreshes=refreshes,
+        gradients=[None] * len(points),
+        factored=SimpleNamespace(alpha=1.0),
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("_deviations", "_distortions"):
+            patch.setattr(levelled_bounds, name, lambda one, index: [*sizes[index]])
+        for point, shift in shifts.items():
+            told = levelled_bounds.refresh_kick(circuit, point)
+            assert told.deviation == pytest.approx(np.linalg.norm(shift * flat), rel=1e-9)
+            assert told.distortion == pytest.approx(np.abs(shift) @ flat, rel=1e-9)
 
 
 def test_steps_that_remember_more_are_refused():

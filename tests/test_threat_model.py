@@ -1,18 +1,14 @@
 """What the threat model says is shown by a test, a test of that name shows."""
 
-import re
-from pathlib import Path
+from named_tests import TESTS, assert_present, named_tests
 
-TESTS = Path(__file__).parent
 PAGE = (TESTS.parent / "docs" / "security" / "threat-model.md").read_text()
 
 
 def test_every_test_that_is_named_is_there():
-    named = re.findall(r"`(test_[a-z_]+)(\.py)?`", PAGE)
+    named = named_tests(PAGE)
     assert len(named) > 25
-    present = "".join(path.read_text() for path in TESTS.glob("test_*.py"))
-    for name, is_file in named:
-        assert (TESTS / f"{name}.py").exists() if is_file else f"def {name}(" in present, name
+    assert_present(named)
 
 
 def test_every_attack_is_told_in_four_columns():
