@@ -40,6 +40,8 @@ ax.set(
     title="Polynomials in the place of the sigmoid",
 )
 ax.legend()
+plt.show()
+
 # %%
 # What it buys
 # ------------
@@ -66,9 +68,9 @@ without_privacy = cross_val_score(plain, X, y, cv=splits).mean()
 
 # %%
 # The dotted line is what one gets by never saying "eight". Degree 1 is not far above it: rows that
-# are a clear "no" have margins where a straight line is far from the sigmoid. Degrees 3 and 5 bring
-# a point or two each, degree 7 less than the error bars. What is missing to the dashed line is
-# mostly the price of epsilon = 5.
+# are a clear "no" have margins where a straight line is far from the sigmoid. Degrees 3 and 5
+# bring a point or two each, degree 7 less than the error bars. What is missing to the dashed line
+# is mostly the price of epsilon = 5.
 
 fig, ax = plt.subplots(figsize=(6.4, 4), layout="constrained")
 ax.errorbar(
@@ -89,6 +91,8 @@ ax.set(
     title="Mean and standard deviation of five fits",
 )
 ax.legend()
+plt.show()
+
 # %%
 # What it costs
 # -------------

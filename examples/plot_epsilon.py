@@ -34,8 +34,8 @@ scaler = BoundsScaler((low, high))
 # Accuracy, and how much it varies
 # --------------------------------
 # Five fits for each epsilon, on five splits. All of them are **simulated**: the same circuit and
-# the same noise, but nothing is encrypted. The two diamonds are fits on ciphertexts, on the first of
-# the splits; they come from the same distributions.
+# the same noise, but nothing is encrypted. The two diamonds are fits on ciphertexts, on the first
+# of the splits; they come from the same distributions.
 #
 # Look at the bars as well as at the line. With a small epsilon one fit may be good and the next
 # one bad, and a private fit cannot be repeated until it is good: every repetition is paid for.
@@ -59,6 +59,8 @@ for epsilon in (0.25, 4):
 display.ax_.plot(*zip(*encrypted.items(), strict=True), "D", color="#D55E00", label="encrypted")
 display.ax_.axhline(np.mean(y), color="0.3", ls=":", label="always the same class")
 display.ax_.legend(loc="lower right")
+plt.show()
+
 # %%
 # Why small epsilons get expensive
 # --------------------------------
@@ -84,6 +86,8 @@ ax.set_xticks(epsilons, [f"{epsilon:g}" for epsilon in epsilons], minor=False)
 ax.minorticks_off()
 ax.set_title("Noise of one of four steps, at delta = 1e-5", fontsize=10)
 ax.legend()
+plt.show()
+
 # %%
 # What an epsilon means
 # ---------------------

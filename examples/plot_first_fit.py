@@ -102,6 +102,8 @@ ax.set(
     title="Held-out patients, told apart by both models",
 )
 ax.legend(title="diagnosis", loc="upper left")
+plt.show()
+
 # %%
 # What it costs in time
 # ---------------------
