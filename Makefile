@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 JOBS ?= 2
 
-.PHONY: help demo notebooks test test-all test-versions test-openfhe lint docs bench bench-operations \
+.PHONY: help demo notebooks test test-all test-versions test-openfhe lint docs docs-blocks docs-site docs-links bench bench-operations \
 	bench-ratios bench-roofline bench-training bench-search bench-audit bench-study bench-utility bench-networks bench-scale bench-noninteractive bench-bootstrapping \
 	peer-environments bench-peers clean
 help:  ## List the targets
@@ -67,9 +67,20 @@ lint: $(VENV)/.installed-dev  ## Check style
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-docs: $(VENV)/.installed-docs  ## Build the documentation
-	$(BIN)/sphinx-build -W -q -b html docs docs/_build/html
+docs: docs-blocks docs-site  ## Execute the documentation's code blocks, build it, check its links
+
+docs-blocks: $(VENV)/.installed-docs
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -p no:cacheprovider docs README.md
+
+docs-site: $(VENV)/.installed-docs
+	@start=$$(date +%s); \
+	OMP_NUM_THREADS=1 $(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html \
+	  && echo "built in $$(($$(date +%s) - start)) s"
+	@$(BIN)/python tests/site_links.py docs/_build/html
 	@echo docs/_build/html/index.html
+
+docs-links: docs-site  ## Follow the documentation's links to other sites
+	$(BIN)/linkchecker -f docs/linkcheckerrc docs/_build/html/index.html
 
 bench: bench-ratios bench-operations bench-training bench-search  ## Speed against thresholds, then figures
 
