@@ -90,6 +90,14 @@ def assert_defined(source, name):
     assert re.search(rf"^\s*(def|class) {last}\b|^{last}\b.* = ", source, re.MULTILINE), name
 
 
+def test_tests_that_the_text_names_are_there():
+    """Beside statements, too, where files are not always named again."""
+    present = "".join(path.read_text() for path in TESTS.glob("test_*.py"))
+    for page in PAGES.values():
+        for file, name in named_tests(page):
+            assert f"def {name}(" in present if name else (TESTS / file).exists(), name
+
+
 # The table and the drawing.
 
 
