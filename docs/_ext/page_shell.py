@@ -92,10 +92,9 @@ class PageShell:
         for i in serves:
             lines[i] += " &"
         self._n += 1
-        name = f".page-{self._n}"
-        (self._folder / name).write_text("\n".join(lines) + "\n")
-        printed = self._folder / f"{name}.out"
-        self._tell(f"failed=0\n. ./{name} > {name}.out 2>&1 < /dev/null\necho $failed\n")
+        commands, printed = (self._folder / f".page-{self._n}{end}" for end in (".sh", ".out"))
+        commands.write_text("\n".join(lines) + "\n")
+        self._tell(f"failed=0\n. {commands} > {printed} 2>&1 < /dev/null\necho $failed\n")
         code = self._answer(printed)
         if code:
             raise ShellError(f"exit code {code} of\n{script}\n{printed.read_text()}")

@@ -13,7 +13,7 @@ SHOWN = ("text", "bibtex")
 FENCE = re.compile(r"^( *)(`{3,})([^\n`]*)\n(.*?)^\1\2`* *$", re.MULTILINE | re.DOTALL)
 EXTRA = re.compile(r"(?:skfhe|(?<=['\" ])\.|/src)\[([a-z,]+)\]")
 TARGET = re.compile(r"\bmake ([a-z][a-z-]+)")
-PROGRAM = re.compile(r"\b((?:benchmarks|tests|examples|skfhe)/[\w/]+\.\w+)")
+PROGRAM = re.compile(r"(?<![\w/])((?:benchmarks|tests|examples|skfhe)/[\w/]+\.(?:py|ipynb))\b")
 # Commands that pages name and nobody runs here: they install, or take minutes.
 NOT_RUN = re.compile(r"(python -m )?pip install |make |python benchmarks/")
 
