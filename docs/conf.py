@@ -48,6 +48,7 @@ sphinx_gallery_conf = {
     "abort_on_example_error": True,
     "backreferences_dir": "gallery/backreferences",
     "doc_module": ("skfhe",),
+    "capture_repr": ("_repr_html_",),  # cards and diagrams; what returns plots says nothing
     "remove_config_comments": True,
     "plot_gallery": "True",
     "min_reported_time": 0,

@@ -25,9 +25,17 @@ from sklearn.pipeline import make_pipeline
 from skfhe import BoundsScaler, EncryptedDPLogisticRegression
 
 X, y = load_breast_cancer(return_X_y=True)
-X = X[:, :10]  # the means of ten measurements of the cells, and their clinical ranges
-low = [6, 9, 40, 140, 0.05, 0.01, 0, 0, 0.1, 0.04]
-high = [29, 40, 190, 2600, 0.17, 0.35, 0.43, 0.21, 0.31, 0.1]
+# Clinical ranges of ten measurements of the cells: mean, standard error and worst value.
+low = (
+    [6, 9, 40, 140, 0.05, 0.01, 0, 0, 0.1, 0.04]
+    + [0.1, 0.3, 0.7, 6, 0.001, 0.002, 0, 0, 0.007, 0.0008]
+    + [7, 12, 50, 180, 0.07, 0.02, 0, 0, 0.15, 0.05]
+)
+high = (
+    [29, 40, 190, 2600, 0.17, 0.35, 0.43, 0.21, 0.31, 0.1]
+    + [2.9, 4.9, 22, 550, 0.032, 0.14, 0.4, 0.053, 0.08, 0.03]
+    + [37, 50, 260, 4300, 0.23, 1.1, 1.3, 0.3, 0.67, 0.21]
+)
 X_train, X_test, y_train, y_test = train_test_split(X, y, random_state=0, stratify=y)
 
 protocols = {
@@ -84,7 +92,7 @@ model[-1].privacy_
 # -------------------------
 # One fit is luck. The points are means and standard deviations of six fits on six splits, which
 # are **simulated**: the same circuit and noise, nothing encrypted. Without visits the model is
-# behind, because fewer steps fit, they have no preconditioner, and the bound is for the worst row.
+# behind, because steps have no preconditioner, and the bound is for the worst row.
 
 splits = StratifiedShuffleSplit(6, test_size=0.25, random_state=0)
 scores = {}
