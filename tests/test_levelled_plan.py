@@ -174,7 +174,7 @@ def test_rounds_that_are_none_are_refused(field, value):
         check_plan(with_rounds(made("lines"), **{field: value}))
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(
     n=st.integers(1, 50_000),
     d=st.integers(1, 200),

@@ -69,8 +69,8 @@ def assert_each_was_tried(outcomes):
     assert outcomes["state"]["StateError"]
 
 
-def test_two_thousand_mutations(tmp_path):
-    assert_each_was_tried(damaged(tmp_path / "0", 0, 2000))
+def test_a_thousand_mutations(tmp_path):
+    assert_each_was_tried(damaged(tmp_path / "0", 0, 1000))
 
 
 @pytest.mark.slow
