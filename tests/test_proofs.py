@@ -98,6 +98,17 @@ def test_tests_that_the_text_names_are_there():
             assert f"def {name}(" in present if name else (TESTS / file).exists(), name
 
 
+@pytest.mark.parametrize("name", PAGES)
+def test_no_formula_is_torn(name):
+    """A line within a formula that begins like a list item ends the paragraph."""
+    for paragraph in PAGES[name].split("\n\n"):
+        open_formula = False
+        for line in re.sub(r"`[^`]*`", "", paragraph).splitlines():
+            assert not (open_formula and re.match(r"\s{0,3}([-+*>]|\d+[.)])\s", line)), line
+            open_formula ^= line.replace("$$", "").count("$") % 2 == 1
+        assert not open_formula, paragraph
+
+
 # The table and the drawing.
 
 
