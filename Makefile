@@ -70,7 +70,7 @@ lint: $(VENV)/.installed-dev  ## Check style
 docs: docs-blocks docs-site  ## Execute the documentation's code blocks, build it, check its links
 
 docs-blocks: $(VENV)/.installed-docs
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -p no:cacheprovider docs README.md
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --tb=short -p no:cacheprovider docs README.md
 
 docs-site: $(VENV)/.installed-docs
 	@start=$$(date +%s); \

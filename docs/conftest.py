@@ -5,7 +5,7 @@ r"""Executes the code blocks of all pages: ``pytest docs README.md``.
 - ``text`` right after ``python``: what that block prints.
 - ``console``: commands after ``$ ``, with what they print, in one bash per page (with openssl and
   curl); ``sh``: a script.
-  What fails, fails the page. A command that ends in ``&`` has two minutes to print what is shown.
+  What fails, fails the page. A command that ends in ``&`` has ten minutes to print what is shown.
   `skfhe keyholder serve` goes on in the background to the end of the page, without ``&``, too.
   Port 8443 stands for a free one, in Python as well, and host 0.0.0.0 for 127.0.0.1.
 - Commands that install, or run benchmarks, are not run: the extras, the targets of make and the
