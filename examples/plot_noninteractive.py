@@ -91,8 +91,9 @@ model[-1].privacy_
 # What it costs in accuracy
 # -------------------------
 # One fit is luck. The points are means and standard deviations of six fits on six splits, which
-# are **simulated**: the same circuit and noise, nothing encrypted. Without visits the model is
-# behind, because steps have no preconditioner, and the bound is for the worst row.
+# are **simulated**: the same circuit and the same noise, but nothing is encrypted. Look at the
+# distance between the two: without visits the model is behind, because steps have no
+# preconditioner, and the bound is for the worst row.
 
 splits = StratifiedShuffleSplit(6, test_size=0.25, random_state=0)
 scores = {}
