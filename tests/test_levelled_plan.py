@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from skfhe import EncryptedDPLogisticRegression, InfeasiblePlan, PlanMismatch
 from skfhe.crypto.parameters import MAX_MODULUS_BITS
-from skfhe.planning import check_plan
+from skfhe.planning import check_plan, levelled_bounds, levelled_choice
 
 PLANS = {
     "lines": {"max_iter": 4},
@@ -104,6 +104,22 @@ def test_a_falling_line_is_refused():
     falling = type(line)(1, line.radius, "minimax", (-line.coef[0],))
     with pytest.raises(PlanMismatch):
         check_plan(replace(plan, certificate=replace(plan.certificate, polynomials=(falling,))))
+
+
+def test_errors_follow_the_steepest_slope(monkeypatch):
+    """A polynomial and its mirror image have the same errors: it may fall faster than it rises."""
+    seen = []
+    monkeypatch.setattr(levelled_choice, "step_bounds", lambda *it: seen.append(it) or bounds(*it))
+    bounds = levelled_bounds.step_bounds
+    plain = {"degree": 3, "approximation": "minimax", "learning_rate": 8.0, "max_iter": 4}
+    EncryptedDPLogisticRegression(5.0, protocol="noninteractive", **plain).plan(20_000, 5)
+    one, step = seen[-1]
+    p = one.task.schedule.approximation
+    assert -p.min_derivative > p.max_derivative > 0
+    mirrored = type(p)(p.degree, p.radius, p.kind, tuple(-c for c in p.coef))
+    schedule = replace(one.task.schedule, approximation=mirrored)
+    other = replace(one, task=replace(one.task, schedule=schedule))
+    assert bounds(other, step).error == pytest.approx(bounds(one, step).error, rel=1e-9)
 
 
 def test_a_last_reach_that_lets_everything_pass_is_refused():

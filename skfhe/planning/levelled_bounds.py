@@ -7,10 +7,10 @@ contribution and by roundings that fall out anew: unlike in `skfhe.planning.logi
 of all chunks, since all ciphertexts of a run that are not fresh differ, and those that the point
 has picked up on its way from the v_s to the rows. The latter have a part that is the same for all
 rows and adds up coherently: errors delta of the weights move the gradient sum by A delta, with
-A = sum p' x x^T of trace at most n max p' X^2. For independent Gaussian ones of deviation s that
-is longer than s (||A||_F + q ||A||) with probability exp(-q^2/2) at most (Hsu, Kakade and Zhang
-2012, arXiv 1110.2842), and neither norm exceeds the trace. With r the error of a rescale and
-kappa of a key switch per coefficient, at the point's scale,
+A = sum p' x x^T of trace norm at most n max |p'| X^2. For independent Gaussian ones of deviation s
+its root mean square is at most s times that, and q times as much is exceeded with the probability
+of the normal quantile q at most (docs/proofs/rounds.md, statement 11; q + 1 is counted). With r
+the error of a rescale and kappa of a key switch per coefficient, at the point's scale,
 
     delta^2 <= r^2 + kappa^2 (1 + 1/4 + 1/16 + ...),
 
@@ -258,7 +258,8 @@ def step_bounds(one: Levelled, step: int) -> StepBounds:
         last, seen = math.hypot(share, rescale) / unit, n
         end = refresh_kick(one, step + 1)
         released = end.deviation / latest * own_scale / unit
-    slope = schedule.approximation.max_derivative
+    polynomial = schedule.approximation  # it may fall more steeply than it rises
+    slope = max(polynomial.max_derivative, -polynomial.min_derivative)
     moved = problem.n_samples * slope * norm**2 / contribution
     together = moved * coherent * (1 + 1 / quantile)
     slot = math.sqrt(n) / 2.0**scales.rows
