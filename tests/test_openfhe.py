@@ -373,6 +373,22 @@ def test_rings_that_the_library_does_not_choose_are_refused(big_digits):
         OpenFHEScheme(Ring(N, primes[:-1], n_special=2, digit_primes=2))
 
 
+@needs_openfhe
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_fork_encrypts_nothing(bench):
+    """It would repeat the randomness of the process that it was forked from."""
+    encryptor = bench.keys.encryptor()
+    child = os.fork()
+    if not child:
+        try:
+            encryptor.encrypt(np.zeros(N // 2), 2.0**40, 0)
+        except RuntimeError as refused:
+            os._exit("spawning" not in str(refused))
+        finally:
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
 def test_a_missing_wheel_is_explained(monkeypatch):
     """Importing the room needs nothing; making a scheme says what is missing."""
     whole = builtins.__import__

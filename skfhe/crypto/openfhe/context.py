@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -41,7 +42,14 @@ def library() -> ModuleType:
             "CPython 3.10 on Linux x86-64; there is a newer one for CPython 3.12 that needs "
             f"glibc 2.38. Python says: {error}."
         ) from error
+    _first_process()
     return openfhe
+
+
+@lru_cache(maxsize=1)
+def _first_process() -> int:
+    """The process in which OpenFHE was used first."""
+    return os.getpid()
 
 
 def _context(ring: Ring, n_data: int, n_digits: int, secure: bool) -> Any:
@@ -64,9 +72,26 @@ def _context(ring: Ring, n_data: int, n_digits: int, secure: bool) -> Any:
     return context
 
 
-@lru_cache(maxsize=8)
 def openfhe_context(ring: Ring) -> Any:
-    """OpenFHE's context of a ring, its primes compared."""
+    """OpenFHE's context of a ring, its primes compared.
+
+    Raises
+    ------
+    RuntimeError
+        In a fork of the process that used OpenFHE first. Its random generator is seeded once for a
+        process, so forks would make keys and encryptions of the same randomness.
+    """
+    if _first_process() != os.getpid():
+        raise RuntimeError(
+            "OpenFHE was in use before this process was forked, which copied the state of its "
+            "random generator: encryptions in both would have the same randomness. Start "
+            "processes by spawning them."
+        )
+    return _checked_context(ring)
+
+
+@lru_cache(maxsize=8)
+def _checked_context(ring: Ring) -> Any:
     library()
     n_digits = -(-ring.n_data // ring.digit_primes)
     try:
