@@ -14,6 +14,7 @@ no harm, and what the noised moments do about the rest.
 # of cells below. With clinical bounds it fills the interval. With a quarter of their width most
 # values are clipped to an end. With eight times the width all values are nearly the same number.
 
+# sphinx_gallery_thumbnail_number = 2
 import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.datasets import load_breast_cancer

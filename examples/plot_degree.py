@@ -15,6 +15,7 @@ seconds. Here you see what it buys on one set of handwritten digits, and what it
 # longest weights. Look at the ends, where a straight line is worst; the legend has the largest
 # error of each.
 
+# sphinx_gallery_thumbnail_number = 2
 import matplotlib.pyplot as plt
 import numpy as np
 from scipy.special import expit
@@ -49,12 +50,12 @@ plt.show()
 # for a few: margins get long, and the shape of the sigmoid matters. The pixels are between 0 and
 # 16 by their format, which is a bound that does not come from the rows.
 #
-# Every point below is the mean of five fits on five splits. These twenty fits are **simulated**:
+# Every point below is the mean of four fits on four splits. These sixteen fits are **simulated**:
 # the same circuit and the same noise, but nothing is encrypted.
 
 X, digit = load_digits(return_X_y=True)
 y = (digit == 8).astype(int)
-splits = StratifiedShuffleSplit(5, test_size=0.25, random_state=0)
+splits = StratifiedShuffleSplit(4, test_size=0.25, random_state=0)
 
 scores = []
 for degree in degrees:
@@ -88,7 +89,7 @@ ax.set(
     xlabel="degree of the polynomial",
     ylabel="test accuracy",
     xticks=degrees,
-    title="Mean and standard deviation of five fits",
+    title="Mean and standard deviation of four fits",
 )
 ax.legend()
 plt.show()

@@ -49,7 +49,8 @@ high = (
 # noised sums alone. Here one process plays all parties, through the bytes that would pass between
 # them. Results differ from run to run, because the noise does.
 
-model = make_pipeline(BoundsScaler((low, high)), EncryptedDPLogisticRegression(epsilon=2.0))
+scaler = BoundsScaler((low, high))
+model = make_pipeline(scaler, EncryptedDPLogisticRegression(epsilon=2.0))
 model.fit(X_train, y_train)
 
 # %%
@@ -66,7 +67,7 @@ private.privacy_
 # -------------------------
 # Beside it, plain logistic regression on the same columns: no encryption, no noise.
 
-plain = make_pipeline(BoundsScaler((low, high)), LogisticRegression()).fit(X_train, y_train)
+plain = make_pipeline(scaler, LogisticRegression()).fit(X_train, y_train)
 print(f"plain, in the clear      {plain.score(X_test, y_test):.3f}")
 print(f"encrypted and private    {model.score(X_test, y_test):.3f}")
 print(f"always the same class    {np.mean(y_test == 1):.3f}")

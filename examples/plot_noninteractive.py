@@ -12,7 +12,7 @@ beside a protocol with a visit to the key holder at every step.
 # Two plans for the same rows
 # ---------------------------
 # Both promise epsilon = 2. Without visits all steps have to fit into the levels of one modulus, so
-# the ring is larger, the keys are longer and the steps are fewer.
+# the ring is larger and the keys are longer.
 
 import matplotlib.pyplot as plt
 import numpy as np

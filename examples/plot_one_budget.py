@@ -14,6 +14,9 @@ run it on ciphertexts, and see afterwards what was spent on what.
 # clones that the search makes. Everything pays before it releases, and is refused if the budget
 # does not suffice.
 
+# sphinx_gallery_thumbnail_number = 2
+import textwrap
+
 import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.base import clone
@@ -122,7 +125,7 @@ greedy = clone(model).set_params(encrypteddplogisticregression__epsilon=3.9)
 try:
     greedy.fit(X_train, y_train)
 except BudgetExceeded as refused:
-    print(f"BudgetExceeded: {refused}")
+    print(textwrap.fill(f"BudgetExceeded: {refused}", 76))
 print(f"still {len(ledger.entries())} entries")
 
 # %%

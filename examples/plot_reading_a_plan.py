@@ -14,6 +14,8 @@ relation, the degree or the number of owners do.
 # The shape is that of scikit-learn's diabetes data, 442 rows of 10 columns, where the question is
 # whether the disease gets worse faster than for most. The rows themselves come in only at the end.
 
+import textwrap
+
 import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.base import clone
@@ -140,7 +142,8 @@ plt.show()
 # evaluator must not be the same.
 
 for party in model.plan(442, 10, n_owners=3, n_colluding=1).parties():
-    print(f"{party.party:<24}{party.protected_by:<36}{party.guarantee}")
+    print(f"{party.party:<24}{party.guarantee}")
+    print(f"    sees {party.sees}; protected by: {party.protected_by}")
 
 # %%
 # What cannot work is refused
@@ -150,7 +153,7 @@ for party in model.plan(442, 10, n_owners=3, n_colluding=1).parties():
 try:
     clone(model).set_params(protocol="noninteractive", max_iter=60).plan(442, 10)
 except ValueError as refused:
-    print(f"{type(refused).__name__}: {refused}")
+    print(textwrap.fill(f"{type(refused).__name__}: {refused}", 76))
 
 # %%
 # The run keeps to it
@@ -165,7 +168,7 @@ low = [18, 1, 15, 50, 80, 30, 15, 1, 3, 50]
 high = [90, 2, 50, 150, 320, 260, 110, 10, 6.5, 150]
 pipeline = make_pipeline(BoundsScaler((low, high)), clone(model)).fit(X, y)
 assert pipeline[-1].plan_ == plan
-print(pipeline[-1].privacy_)
+print(textwrap.fill(str(pipeline[-1].privacy_), 76))
 
 # %%
 # :doc:`/guide/plan` says how parties use a plan, :doc:`/security/review` describes every field for

@@ -49,7 +49,7 @@ model = EncryptedDPLogisticRegression(epsilon=1.0, delta=1e-5, degree=3)
 plan = model.plan(n_samples=len(X_train), n_features=10, n_owners=3, n_colluding=1)
 
 for party in plan.parties():
-    print(f"{party.party:<24}{party.protected_by:<36}{party.guarantee}")
+    print(f"{party.party:<24}{party.guarantee}")
 
 # %%
 # The last line is the one assumption: server and key holder must not collude. The key holder never
@@ -111,52 +111,35 @@ for (source, target), content in sent.items():
 # send moments, then rows and noise, and are done. Steps are a matter of server and key holder.
 
 
-def arrow(start, end, label, color, at=0.5, **text):
-    """An arrow between two places, with a label beside it."""
-    style = {"arrowstyle": "-|>", "color": color, "lw": 2, "shrinkA": 48, "shrinkB": 48}
-    ax.annotate("", end, start, arrowprops=style)
-    x, y = (1 - at) * np.array(start) + at * np.array(end)
-    ax.text(x, y, label, color=color, ha="center", va="center", fontsize=9, **text)
-
-
 def megabytes(source, target):
     return f"{sum(sent[source, target].values()) / 1e6:.1f} MB"
 
 
-blue, orange, grey = "#0072B2", "#B24700", "0.35"
-background = {"bbox": {"fc": "white", "ec": "none", "pad": 1.5}}
-places = {"hospital 1": (0, 2), "hospital 2": (0, 1), "hospital 3": (0, 0)}
-places |= {"server": (2, 1), "key holder": (4, 1)}
-fig, ax = plt.subplots(figsize=(9, 4.2), layout="constrained")
-for i, rows in enumerate(hospitals):
-    name = f"hospital {i + 1}"
-    label = f"rows, noise\n{megabytes(name, 'server')}"
-    arrow(places[name], places["server"], label, blue, **background)
-    ax.text(*places[name], f"{name}\n{rows.stop - rows.start} rows", ha="center", va="center")
-x, y_server = places["server"]
-ax.text(x, y_server, "server\nno key", ha="center", va="center")
-ax.text(*places["key holder"], "key holder\nno rows", ha="center", va="center")
-for where in places.values():
-    ax.plot(*where, "s", ms=62, mfc="none", mec=grey, mew=1.5)
+blue, orange = "#0072B2", "#B24700"
+places = {
+    f"hospital {i + 1}\n{h.stop - h.start} rows": (0, 2 - i) for i, h in enumerate(hospitals)
+}
+places |= {"server\nno key": (2, 1), "key holder\nno rows": (4, 1)}
 exchange = megabytes("key holder and server", "each other")
-keys = megabytes("key holder", "server")
-arrow((4, 1.22), (2, 1.22), f"evaluation keys, once\n{keys}", orange, **background)
-arrow((4, 1.0), (2, 1.0), "encrypted weights", orange, **background)
-arrow(
-    (2, 0.78), (4, 0.78), f"noised gradients\n(with the weights: {exchange})", blue, **background
-)
-public = megabytes("key holder", "hospital 1")
-ax.annotate(
-    f"to every hospital: public key, frame of the columns; {public}",
-    (0.35, 2.05),
-    (4, 2.05),
-    color=orange,
-    ha="right",
-    va="center",
-    fontsize=9,
-    arrowprops={"arrowstyle": "-|>", "color": orange, "lw": 2},
-)
-ax.set(xlim=(-0.5, 4.5), ylim=(-0.5, 2.5))
+arrows = [
+    ((0.5, 1.75), (1.6, 1.2), f"rows, noise\n{megabytes('hospital 1', 'server')}", blue),
+    ((0.5, 1.0), (1.6, 1.0), f"rows, noise\n{megabytes('hospital 2', 'server')}", blue),
+    ((0.5, 0.25), (1.6, 0.8), f"rows, noise\n{megabytes('hospital 3', 'server')}", blue),
+    ((3.5, 1.35), (2.4, 1.35), f"evaluation keys\n{megabytes('key holder', 'server')}", orange),
+    ((3.5, 1.0), (2.4, 1.0), f"weights, every step\n{exchange} with sums", orange),
+    ((2.4, 0.65), (3.5, 0.65), "noised sums,\nevery step", blue),
+    ((4.0, 2.1), (0.5, 2.1), "to all hospitals: public key, frame of the columns", orange),
+]
+fig, ax = plt.subplots(figsize=(8, 4.2), layout="constrained")
+for start, end, label, color in arrows:
+    ax.annotate("", end, start, arrowprops={"arrowstyle": "-|>", "color": color, "lw": 2})
+    middle = np.mean([start, end], axis=0)
+    box = {"fc": "white", "ec": "none", "pad": 1}
+    ax.text(*middle, label, color=color, ha="center", va="center", bbox=box)
+for name, place in places.items():
+    box = {"boxstyle": "round,pad=0.9", "fc": "0.95", "ec": "0.35"}
+    ax.text(*place, name, ha="center", va="center", bbox=box)
+ax.set(xlim=(-0.5, 4.5), ylim=(-0.4, 2.4))
 ax.axis("off")
 plt.show()
 
