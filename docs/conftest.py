@@ -47,6 +47,7 @@ DIGEST = re.compile(r"\b([0-9a-f]{12}|[0-9a-f]{32}|[0-9a-f]{64})\b")
 DOTS = re.compile(r"\s*^ *\.\.\. *$\s*|\.\.\.", re.MULTILINE)
 collect_ignore = ["_build", "gallery"]
 executed = collections.Counter()
+NOT_COMPARED, not_compared = "text that no Python comes before", []
 
 
 class Page:
@@ -145,7 +146,7 @@ def compare_text(example):
     before = regions[max(regions.index(example.region) - 1, 0)]
     between = example.document.text[before.end : example.region.start]
     if before.evaluator is not evaluators["python"] or between.strip():
-        return None
+        return NOT_COMPARED
     return None if like(example.parsed, page.printed) else difference(example.parsed, page.printed)
 
 
@@ -160,6 +161,9 @@ def counted(language, evaluate):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(example.parsed)
         failure = evaluate(example)
+        if failure is NOT_COMPARED:
+            not_compared.append(f"{Path(example.path).name}:{example.line}")
+            return None
         hidden = example.document.text[example.region.start] not in " `"
         executed[f"hidden {language}" if hidden else language] += not failure
         return failure
@@ -201,6 +205,8 @@ def pytest_terminal_summary(terminalreporter):
     """How many blocks were executed, by language."""
     counts = ", ".join(f"{n} {language}" for language, n in executed.most_common() if n)
     terminalreporter.write_line(f"code blocks executed: {executed.total()} ({counts or 'none'})")
+    if not_compared:
+        terminalreporter.write_line(f"text shown alone: {', '.join(not_compared)}")
     for report in terminalreporter.stats.get("skipped", []):
         if isinstance(report.longrepr, tuple):
             terminalreporter.write_line(f"not executed: {report.nodeid}: {report.longrepr[2]}")
