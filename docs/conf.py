@@ -27,7 +27,7 @@ extensions = [
 nitpicky = False  # types in docstrings are prose ("array-like of shape (n, d)"), not names
 myst_enable_extensions = ["colon_fence", "dollarmath", "amsmath", "deflist", "attrs_block"]
 myst_heading_anchors = 3
-exclude_patterns = ["_build", "gallery/*.ipynb", "gallery/*.md5", "gallery/sg_execution_times.rst"]
+exclude_patterns = ["_build", "gallery/*.ipynb", "gallery/*.md5"]
 
 autodoc_typehints = "none"
 autodoc_member_order = "bysource"
@@ -52,6 +52,7 @@ sphinx_gallery_conf = {
     "remove_config_comments": True,
     "plot_gallery": "True",
     "min_reported_time": 0,
+    "write_computation_times": False,  # a page that nothing leads to; times are on each page
     "image_srcset": ["2x"],
 }
 

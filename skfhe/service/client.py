@@ -28,7 +28,7 @@ class RemoteKeyHolder:
     Parameters
     ----------
     url : str
-        Of the service, "https://host:port". Without TLS ("http") only on this very machine.
+        Of the service, ``https://host:port``. Without TLS (``http``) only on this very machine.
     plan : TrainingPlan, optional
         The plan that all parties agreed on. Without one the key holder's is taken, whatever it
         is: only for who has no plan to compare with.
