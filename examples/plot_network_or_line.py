@@ -88,11 +88,11 @@ plt.show()
 # %%
 # How sure is that?
 # -----------------
-# Means and standard deviations of five fits on five splits, beside scikit-learn's models without
+# Means and standard deviations of three fits on three splits, beside scikit-learn's models without
 # privacy. The private fits of this figure are **simulated**: the same circuit and the same noise,
 # but nothing is encrypted.
 
-splits = StratifiedShuffleSplit(5, test_size=0.3, random_state=0)
+splits = StratifiedShuffleSplit(3, test_size=0.3, random_state=0)
 candidates = {
     "private line": clone(line).set_params(backend="simulated"),
     "private network": clone(network).set_params(backend="simulated"),
