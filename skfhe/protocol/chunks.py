@@ -15,7 +15,7 @@ from ..privacy.frame import Frame
 from ..sources import RowSource
 from ..sources.base import Batch
 from . import messages
-from .models import model_of
+from .models import Model
 
 
 class Chunks:
@@ -31,14 +31,18 @@ class Chunks:
         Index of the owner among the plan's.
     encryptor : Encryptor
         Of the owner.
+    model : Model
+        Of the plan: how rows are packed.
     """
 
-    def __init__(self, plan: TrainingPlan, run: str, owner: int, encryptor: Encryptor):
+    def __init__(
+        self, plan: TrainingPlan, run: str, owner: int, encryptor: Encryptor, model: Model
+    ):
         self._plan = plan
         self._run = run
         self._owner = owner
         self._encryptor = encryptor
-        self._model = model_of(plan)
+        self._model = model
 
     def batches(self, source: RowSource) -> Iterator[Batch]:
         """A source's rows, as many as share a ciphertext; refused if they do not fit the plan."""

@@ -101,7 +101,7 @@ class DataOwner(Leaving):
         self.index = owner
         self._random_bytes = random_bytes
         self.public_key = public_key
-        self._chunks = Chunks(plan, run, owner, encryptor)
+        self._chunks = Chunks(plan, run, owner, encryptor, self._model)
         self._noised: set[str | int] = set()
         self._lock = threading.Lock()
         self._frame = None if plan.preparation.moments else plain_frame(plan)
